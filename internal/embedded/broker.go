@@ -1,0 +1,140 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Broker is a running broker. Its methods may be called from several goroutines.
+type Broker struct {
+	opts    Options
+	dir     *dataDir
+	ln      *listener
+	cluster *kfake.Cluster
+	logger  *slog.Logger
+
+	closing  sync.Once
+	closed   chan struct{} // closed when shutting down is complete
+	closeErr error         // set before closed
+}
+
+// Start opens the data directory, creating it when absent, and serves it. When Start returns, clients can connect.
+// ctx bounds the start alone; the broker runs until Close.
+//
+// The error wraps ErrLocked when another process serves the directory, and names the directory, file or address at fault
+// otherwise.
+func Start(ctx context.Context, opts Options) (*Broker, error) {
+	opts = opts.withDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	b := &Broker{opts: opts, logger: opts.Logger, closed: make(chan struct{})}
+	if err := b.start(ctx); err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	return b, nil
+}
+
+func (b *Broker) start(ctx context.Context) (err error) {
+	var undo []func() error
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				err = errors.Join(err, undo[i]())
+			}
+		}
+	}()
+
+	if b.dir, err = openDataDir(b.opts.DataDir); err != nil {
+		return err
+	}
+	undo = append(undo, b.dir.release)
+
+	addr, err := loopbackAddr(b.opts.Listen)
+	if err != nil {
+		return err
+	}
+	if b.ln, err = listen(ctx, addr, b.logger); err != nil {
+		return err
+	}
+	undo = append(undo, b.ln.Close)
+
+	if b.cluster, err = kfake.NewCluster(b.fakeOptions()...); err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
+	undo = append(undo, func() error { b.cluster.Close(); return nil })
+
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	close(b.ln.open)
+	b.logger.Info("embedded broker started", "addr", b.Addr(), "data_dir", b.dir.path, "cluster_id", b.dir.id.ClusterID, "fsync", b.opts.Fsync)
+	return nil
+}
+
+func (b *Broker) fakeOptions() []kfake.Opt {
+	// kfake's own ticker removes the newest record with the oldest when timestamps are out of order, compacts by rewriting
+	// files in place and does not run after a restart. It is set to never; retention is ours.
+	const never = 100 * 365 * 24 * time.Hour
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.ClusterID(b.dir.id.ClusterID),
+		kfake.DataDir(b.dir.log()),
+		kfake.ListenFn(b.ln.listenFn),
+		kfake.WithLogger(newFakeLogger(b.logger)),
+		kfake.DefaultNumPartitions(1),
+		kfake.GroupMaxSessionTimeout(30 * time.Minute), // Kafka's default
+		kfake.BrokerConfigs(map[string]string{
+			"message.max.bytes":            strconv.Itoa(MaxMessageBytes),
+			"log.segment.bytes":            strconv.FormatInt(b.opts.SegmentBytes, 10),
+			"log.cleaner.backoff.ms":       strconv.FormatInt(never.Milliseconds(), 10),
+			"group.max.session.timeout.ms": strconv.FormatInt((30 * time.Minute).Milliseconds(), 10),
+			"default.replication.factor":   "1",
+		}),
+	}
+	if b.opts.Fsync {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	return opts
+}
+
+// Addr is the address clients connect to, with the real port.
+func (b *Broker) Addr() string { return b.ln.Addr().String() }
+
+// ClusterID is the id made when the data directory was, and kept since.
+func (b *Broker) ClusterID() string { return b.dir.id.ClusterID }
+
+// Close stops accepting, finishes the request at hand, writes the state that makes the next start fast, closes the
+// connections and gives the directory up. When ctx ends first, Close returns its cause and shutting down goes on in the
+// background. Further calls wait for the first and return the same.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closing.Do(func() { go b.shutdown() })
+	select {
+	case <-b.closed:
+		return b.closeErr
+	case <-ctx.Done():
+		return fmt.Errorf("embedded broker: close: %w", context.Cause(ctx))
+	}
+}
+
+func (b *Broker) shutdown() {
+	defer close(b.closed)
+	start := time.Now()
+	lnErr := b.ln.Close()
+	b.cluster.Close()
+	// kfake tells its connections to end but does not wait for them; they end at once.
+	ctx, cancel := context.WithTimeout(context.Background(), stallTimeout)
+	defer cancel()
+	b.closeErr = errors.Join(lnErr, b.ln.drain(ctx), b.dir.release())
+	if b.closeErr != nil {
+		b.closeErr = fmt.Errorf("embedded broker: close: %w", b.closeErr)
+	}
+	b.logger.Info("embedded broker stopped", "addr", b.Addr(), "took", time.Since(start).Round(time.Millisecond))
+}

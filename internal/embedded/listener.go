@@ -1,0 +1,254 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	maxConnections  = 1024
+	maxRequestBytes = 100 << 20 // Kafka's socket.request.max.bytes
+	minRequestBytes = 10        // key, version, correlation id, null client id
+	stallTimeout    = time.Minute
+)
+
+// listener is what kfake accepts from. kfake trusts its clients: it allocates whatever size the first four bytes say,
+// panics on a request key it does not know, and stops accepting for ever after one failed accept. Any program on the
+// machine can connect by mistake (a browser, a TLS client, a port scan), so the bytes are checked here before kfake sees
+// them. It also holds clients back until the log is ready, and lets Close wait for the connections.
+type listener struct {
+	net.Listener
+	logger *slog.Logger
+	open   chan struct{} // closed when clients may come in
+	closed chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	idle  chan struct{} // closed when the listener is closed and the last connection is gone
+}
+
+func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for Kafka clients on %s: %w", addr, err)
+	}
+	if ap, err := netip.ParseAddrPort(ln.Addr().String()); err != nil || !ap.Addr().IsLoopback() {
+		ln.Close()
+		return nil, fmt.Errorf("listen for Kafka clients on %s: bound %s, which is not on loopback", addr, ln.Addr())
+	}
+	return &listener{
+		Listener: ln,
+		logger:   logger,
+		open:     make(chan struct{}),
+		closed:   make(chan struct{}),
+		conns:    make(map[*conn]struct{}),
+		idle:     make(chan struct{}),
+	}, nil
+}
+
+// Accept waits until the broker is ready, then returns the next connection. It fails only when the listener is closed.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case <-l.open:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+		nc, err := l.Listener.Accept()
+		if err == nil {
+			if c := l.track(nc); c != nil {
+				return c, nil
+			}
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+		// Out of file descriptors, or the client left between SYN and accept: the listener itself is fine.
+		l.logger.Warn("accept Kafka client", "error", err, "retry_in", delay)
+		select {
+		case <-time.After(delay):
+		case <-l.closed:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (l *listener) track(nc net.Conn) *conn {
+	c := &conn{Conn: nc, l: l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		nc.Close()
+		return nil
+	default:
+	}
+	if len(l.conns) >= maxConnections {
+		nc.Close()
+		l.logger.Warn("refuse Kafka client: too many connections", "limit", maxConnections)
+		return nil
+	}
+	l.conns[c] = struct{}{}
+	return c
+}
+
+func (l *listener) untrack(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+	l.checkIdle()
+}
+
+// checkIdle runs under mu.
+func (l *listener) checkIdle() {
+	select {
+	case <-l.closed:
+	default:
+		return
+	}
+	if len(l.conns) > 0 {
+		return
+	}
+	select {
+	case <-l.idle:
+	default:
+		close(l.idle)
+	}
+}
+
+// Close stops accepting; connections stay until their owner closes them.
+func (l *listener) Close() error {
+	var err error
+	l.once.Do(func() {
+		err = l.Listener.Close()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		close(l.closed)
+		l.checkIdle()
+	})
+	return err
+}
+
+// drain waits until every connection is closed.
+func (l *listener) drain(ctx context.Context) error {
+	select {
+	case <-l.idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// conn checks the framing of what a client sends: a size within limits, then a request key that Kafka defines. kfake
+// reads from one goroutine at a time, so the fields need no lock.
+type conn struct {
+	net.Conn
+	l    *listener
+	once sync.Once
+
+	head [6]byte // size and key of the frame being read
+	have int     // bytes of head seen
+	rest int     // bytes of the frame still to come, valid once the size is known
+}
+
+var (
+	errFrame = errors.New("not a Kafka client")
+
+	knownKeys = func() (known [128]bool) {
+		for key := range known {
+			known[key] = kmsg.RequestForKey(int16(key)) != nil
+		}
+		return known
+	}()
+)
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	switch {
+	case c.have < 4:
+		p = p[:min(len(p), 4-c.have)]
+	case c.rest < len(p):
+		p = p[:c.rest]
+	}
+	// Between requests a client may be silent as long as it likes; inside one it has to move.
+	deadline := time.Time{}
+	if c.have > 0 {
+		deadline = time.Now().Add(stallTimeout)
+	}
+	if err := c.Conn.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return 0, err
+	}
+	if bad := c.check(p[:n]); bad != nil {
+		c.l.logger.Warn("drop connection to the Kafka port", "client", c.RemoteAddr().String(), "error", bad)
+		c.Close()
+		return 0, bad
+	}
+	return n, err
+}
+
+// check follows the frame through the bytes just read.
+func (c *conn) check(p []byte) error {
+	if c.have >= 4 {
+		c.rest -= len(p)
+	}
+	if c.have < len(c.head) {
+		n := copy(c.head[c.have:], p)
+		c.have += n
+	}
+	if c.have < 4 {
+		return nil
+	}
+	if c.have == 4 {
+		size := binary.BigEndian.Uint32(c.head[:4])
+		if size < minRequestBytes || size > maxRequestBytes {
+			return fmt.Errorf("%w: request starts with %q, a size of %d bytes (allowed %d to %d)", errFrame, c.head[:4], size, minRequestBytes, maxRequestBytes)
+		}
+		c.rest = int(size)
+		return nil
+	}
+	if c.have == len(c.head) {
+		if key := binary.BigEndian.Uint16(c.head[4:6]); int(key) >= len(knownKeys) || !knownKeys[key] {
+			return fmt.Errorf("%w: request key %d is unknown", errFrame, key)
+		}
+	}
+	if c.rest == 0 {
+		c.have = 0
+	}
+	return nil
+}
+
+// Write gives a client that stopped reading a minute to take a response; then the connection ends, as it would when the
+// client's machine died.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { c.l.untrack(c) })
+	return err
+}
+
+// listenFn hands the bound listener to kfake, which listens for each of its brokers; there is one.
+func (l *listener) listenFn(string, string) (net.Listener, error) { return l, nil }

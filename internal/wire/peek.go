@@ -1,0 +1,263 @@
+package wire
+
+import (
+	"unicode/utf8"
+
+	pb "github.com/dashflow/dashstream/dashstreampb"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Peeked is what [Peek] finds. Its slices alias the frame or, where that is
+// compressed, memory of the [Peeker].
+type Peeked struct {
+	// Kind is which message the frame carries, whatever its header claims.
+	Kind pb.MessageType
+	// Framing is how the message was laid in the value.
+	Framing Framing
+	// The header of the message; that of a batch is only its envelope.
+	PeekedHeader
+	// Message is the plain protobuf message.
+	Message []byte
+
+	// run is the part of Message that makes up the message of this Kind.
+	run []byte
+}
+
+// PeekedHeader is a header as it lies in its message.
+type PeekedHeader struct {
+	// Present is false if there is no header at all; the rest is then zero.
+	Present bool
+
+	Type        pb.MessageType
+	Compression pb.CompressionType // as the header says; see Peeked.Framing
+	// SchemaVersion is 1 where the producer left 0.
+	SchemaVersion uint32
+	MessageID     []byte // see MessageKey
+	ParentID      []byte
+	TenantID      []byte
+	ThreadID      []byte
+	Sequence      uint64 // 0 means missing
+	TimestampUS   int64  // microseconds since the Unix epoch
+}
+
+// Peek reads the header of a frame. It allocates nothing for a plain frame;
+// for a compressed one it allocates the message, which a [Peeker] does not.
+//
+// Where [Decode] succeeds, Peek reports the same header. Where Decode fails,
+// Peek may succeed: it does not read the body, nor refuse a newer schema
+// version. With ReasonMalformed or ReasonMissingHeader the result still holds
+// what was read before the fault, for error messages and dead letters only:
+// its text may then not be UTF-8.
+func Peek(frame []byte, l Limits) (Peeked, error) {
+	var p Peeker
+	return p.Peek(frame, l)
+}
+
+// Peeker peeks at one frame after another and keeps the memory that compressed
+// ones need. The zero value is ready. It is not safe for concurrent use.
+type Peeker struct {
+	// Legacy makes it take what [DecodeLegacy] takes.
+	Legacy bool
+
+	plain []byte
+}
+
+// Peek is the package's [Peek]. The result is valid until the next call.
+func (p *Peeker) Peek(frame []byte, l Limits) (Peeked, error) {
+	body, framing, err := unframe(frame, l, p.Legacy)
+	if err != nil {
+		return Peeked{Framing: framing}, err
+	}
+	if framing.Compressed() {
+		if cap(p.plain) > maxPooledBytes {
+			p.plain = nil // one large message must not hold its memory for good
+		}
+		p.plain, err = Decompress(p.plain[:0], body, l.Decoded)
+		if err != nil {
+			return Peeked{Framing: framing}, err
+		}
+		body = p.plain
+	}
+	res := Peeked{Framing: framing, Message: body}
+	if !res.read() {
+		return res, refuse(ReasonMalformed, "message of %d bytes: not protobuf, or cut off", len(body))
+	}
+	h := &res.PeekedHeader
+	if !h.Present {
+		if res.Kind == pb.MessageType_MESSAGE_TYPE_UNSPECIFIED {
+			return res, refuse(ReasonMissingHeader, "the message is of no known kind")
+		}
+		return res, refuse(ReasonMissingHeader, "%s without a header", kindName(res.Kind))
+	}
+	if !utf8.Valid(h.ThreadID) {
+		return res, refuse(ReasonMalformed, "thread_id of %d bytes is not UTF-8", len(h.ThreadID))
+	}
+	if !utf8.Valid(h.TenantID) {
+		return res, refuse(ReasonMalformed, "tenant_id of %d bytes is not UTF-8", len(h.TenantID))
+	}
+	return res, nil
+}
+
+// read walks the message and reports whether it could to the end. It follows
+// proto.Unmarshal to the letter, since producers in the field and hostile ones
+// may send what no marshaller writes: a later kind replaces an earlier one,
+// occurrences of one kind are merged, so are those of its header, and in a
+// header the last value of a field counts.
+func (p *Peeked) read() bool {
+	b := p.Message
+	for len(b) > 0 {
+		f, rest, ok := nextField(b)
+		if f.typ == protowire.BytesType && f.num >= 1 && f.num <= lastKind {
+			if kind := pb.MessageType(f.num); kind != p.Kind {
+				p.Kind, p.PeekedHeader, p.run = kind, PeekedHeader{}, b
+			}
+			ok = p.readBody(f.bytes) && ok
+		}
+		if !ok {
+			p.finish()
+			return false
+		}
+		b = rest
+	}
+	p.finish()
+	return true
+}
+
+const (
+	lastKind = protowire.Number(pb.MessageType_MESSAGE_TYPE_EXECUTION_TRACE)
+
+	// The same in every message.
+	headerNumber = 1
+	// In an EventBatch.
+	eventsNumber = 2
+)
+
+// readBody merges the headers of a message into h and reports whether the
+// message could be walked to its end.
+func (h *PeekedHeader) readBody(b []byte) bool {
+	for len(b) > 0 {
+		f, rest, ok := nextField(b)
+		if f.num == headerNumber && f.typ == protowire.BytesType {
+			h.Present = true
+			ok = h.readHeader(f.bytes) && ok
+		}
+		if !ok {
+			return false
+		}
+		b = rest
+	}
+	return true
+}
+
+func (h *PeekedHeader) readHeader(b []byte) bool {
+	for len(b) > 0 {
+		f, rest, ok := nextField(b)
+		if !ok {
+			return false
+		}
+		b = rest
+		switch f.typ {
+		case protowire.VarintType:
+			switch f.num {
+			case 2:
+				h.TimestampUS = int64(f.varint)
+			case 5:
+				h.Sequence = f.varint
+			case 6:
+				h.Type = pb.MessageType(f.varint)
+			case 8:
+				h.Compression = pb.CompressionType(f.varint)
+			case 9:
+				h.SchemaVersion = uint32(f.varint)
+			}
+		case protowire.BytesType:
+			switch f.num {
+			case 1:
+				h.MessageID = f.bytes
+			case 3:
+				h.TenantID = f.bytes
+			case 4:
+				h.ThreadID = f.bytes
+			case 7:
+				h.ParentID = f.bytes
+			}
+		}
+	}
+	return true
+}
+
+func (h *PeekedHeader) finish() {
+	if h.Present && h.SchemaVersion == 0 {
+		h.SchemaVersion = 1
+	}
+}
+
+// Events iterates over the headers of the events in a batch, in order, without
+// allocating. For another kind it is empty. It is valid as long as p is.
+//
+//	for it := p.Events(); it.Next(); {
+//		use(it.Header().ThreadID)
+//	}
+func (p *Peeked) Events() EventHeaders {
+	if p.Kind != pb.MessageType_MESSAGE_TYPE_EVENT_BATCH {
+		return EventHeaders{}
+	}
+	return EventHeaders{message: p.run}
+}
+
+// EventHeaders is an iterator, see [Peeked.Events].
+type EventHeaders struct {
+	message []byte // what remains of the message
+	batch   []byte // what remains of the batch within it
+	header  PeekedHeader
+	failed  bool
+}
+
+// Next moves to the next event and reports whether there is one.
+func (e *EventHeaders) Next() bool {
+	e.header = PeekedHeader{}
+	for !e.failed {
+		if len(e.batch) > 0 {
+			f, rest, ok := nextField(e.batch)
+			e.batch = rest
+			if f.num != eventsNumber || f.typ != protowire.BytesType {
+				e.failed = !ok
+				continue
+			}
+			ok = e.header.readBody(f.bytes) && ok
+			e.header.finish()
+			e.failed = !ok
+			return ok
+		}
+		if len(e.message) == 0 {
+			return false
+		}
+		f, rest, ok := nextField(e.message)
+		e.message = rest
+		if f.num == protowire.Number(pb.MessageType_MESSAGE_TYPE_EVENT_BATCH) && f.typ == protowire.BytesType {
+			e.batch = f.bytes
+		}
+		e.failed = !ok
+	}
+	return false
+}
+
+// Header returns the header of the current event; Present is false where the
+// event has none.
+func (e *EventHeaders) Header() PeekedHeader { return e.header }
+
+// Err reports, after Next returned false, a batch that could not be walked to
+// its end.
+func (e *EventHeaders) Err() error {
+	if e.failed {
+		return refuse(ReasonMalformed, "event batch: not protobuf, or cut off")
+	}
+	return nil
+}
+
+// Headers iterates over the headers of the events in a batch, see
+// [Peeked.Events]; the result of Peek tells the rest.
+func Headers(frame []byte, l Limits) (EventHeaders, error) {
+	p, err := Peek(frame, l)
+	return p.Events(), err
+}

@@ -1,0 +1,67 @@
+package kafkaclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+// tokenSource returns the function that gives a bearer token for one authentication.
+func (s Settings) tokenSource() func(context.Context) (string, error) {
+	if s.OAuthTokenFile != "" {
+		return func(context.Context) (string, error) { return readToken(s.OAuthTokenFile) }
+	}
+	client := &http.Client{Timeout: credentialsTimeout}
+	return newCache(func(ctx context.Context) (fetched[string], error) {
+		var none fetched[string]
+		secret, err := secretOrFile(s.OAuthClientSecret, "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET_FILE", s.OAuthClientSecretFile)
+		if err != nil {
+			return none, err
+		}
+		config := clientcredentials.Config{
+			ClientID:     s.OAuthClientID,
+			ClientSecret: secret.Reveal(),
+			TokenURL:     s.OAuthTokenEndpointURL,
+			Scopes:       strings.Fields(s.OAuthScope),
+		}
+		token, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, client))
+		if err != nil {
+			return none, tokenError(s.OAuthTokenEndpointURL, err)
+		}
+		return fetched[string]{token.AccessToken, token.Expiry}, nil
+	}).get
+}
+
+// tokenError leaves out the body of the answer: an endpoint may repeat the secret there.
+func tokenError(endpoint string, err error) error {
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) {
+		code := ""
+		if refused.ErrorCode != "" {
+			code = fmt.Sprintf(" (%s)", refused.ErrorCode)
+		}
+		return fmt.Errorf("token endpoint %s refused the client credentials: status %s%s", endpoint, refused.Response.Status, code)
+	}
+	return fmt.Errorf("token endpoint %s: %w", endpoint, err)
+}
+
+func readToken(path string) (string, error) {
+	const name = "KAFKA_SASL_OAUTHBEARER_TOKEN_FILE"
+	text, err := readFile(name, path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("%s=%q: is empty", name, path)
+	}
+	if strings.ContainsAny(token, " \t\r\n\x01") {
+		return "", fmt.Errorf("%s=%q: is not one token", name, path)
+	}
+	return token, nil
+}

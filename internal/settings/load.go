@@ -1,0 +1,199 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Lookup finds an environment variable, as os.LookupEnv does.
+type Lookup func(name string) (string, bool)
+
+// MapEnv is a Lookup over a map, for tests and embedding programs.
+func MapEnv(env map[string]string) Lookup {
+	return func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	}
+}
+
+// Source is where values come from. A nil Env is an empty environment.
+type Source struct {
+	Env   Lookup
+	Flags map[string]string // by flag name without dashes; present means given
+}
+
+// Origin says which kind of source gave a value.
+type Origin string
+
+// The origins, in order of precedence.
+const (
+	FromFlag    Origin = "flag"
+	FromEnv     Origin = "env"
+	FromDefault Origin = "default"
+)
+
+// Value is a setting as it took effect.
+type Value struct {
+	Field  Field
+	Text   string // masked for a secret
+	Origin Origin
+	Name   string // the flag with dashes or the variable that gave the value; empty for a default
+}
+
+// Load fills the struct that ptr points to, which must hold its defaults, and then calls Validate() error of each struct
+// in it whose settings could all be read, innermost first. The error joins all that is wrong, each an *Error where it
+// concerns one setting. The list has every setting, also when there is an error: a setting that could not be read keeps
+// its default.
+func Load(ptr any, src Source) ([]Value, error) {
+	fields, err := Fields(ptr)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	failed := map[place]bool{}
+	values := make([]Value, 0, len(fields))
+	for _, f := range fields {
+		v, err := f.load(src)
+		if err != nil {
+			errs = append(errs, err)
+			failed[placeOf(f.value)] = true
+		}
+		values = append(values, v)
+	}
+	errs = append(errs, validate(reflect.ValueOf(ptr).Elem(), failed)...)
+	return values, errors.Join(errs...)
+}
+
+// load sets the field from the first source that has it.
+func (f Field) load(src Source) (Value, error) {
+	out := Value{Field: f, Text: f.Default, Origin: FromDefault}
+	text, name, origin, err := f.find(src)
+	if err != nil {
+		return out, err
+	}
+	if origin == FromDefault {
+		return out, nil
+	}
+	parsed, err := parse(f.value.Type(), text)
+	if err != nil {
+		return out, f.invalid(name, text, err.Error())
+	}
+	if f.min.IsValid() && less(parsed, f.min) {
+		return out, f.invalid(name, text, "below the minimum")
+	}
+	if f.max.IsValid() && less(f.max, parsed) {
+		return out, f.invalid(name, text, "above the maximum")
+	}
+	f.value.Set(parsed)
+	return Value{Field: f, Text: format(parsed), Origin: origin, Name: name}, nil
+}
+
+func (f Field) find(src Source) (text, name string, origin Origin, err error) {
+	if f.Flag != "" {
+		if text, ok := src.Flags[f.Flag]; ok {
+			return text, "--" + f.Flag, FromFlag, nil
+		}
+	}
+	if src.Env == nil {
+		return "", "", FromDefault, nil
+	}
+	for _, env := range f.Envs {
+		got, ok := src.Env(env)
+		if !ok || f.blank(got) {
+			continue
+		}
+		if name == "" {
+			text, name = got, env
+			continue
+		}
+		if !f.same(text, got) {
+			return "", "", "", &Error{
+				Name: name, Value: f.shown(text),
+				Reason: fmt.Sprintf("%s is another name of this setting and has a different value (%q); unset one of them", env, shorten(f.shown(got))),
+			}
+		}
+	}
+	if name == "" {
+		return "", "", FromDefault, nil
+	}
+	return text, name, FromEnv, nil
+}
+
+// blank reports an empty variable. Spaces may be a secret, but nothing else.
+func (f Field) blank(text string) bool {
+	if f.Secret {
+		return text == ""
+	}
+	return strings.TrimSpace(text) == ""
+}
+
+// same compares by meaning where both texts can be read: "SSL" and "ssl" do not differ.
+func (f Field) same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	if f.Secret {
+		return false
+	}
+	va, errA := parse(f.value.Type(), a)
+	vb, errB := parse(f.value.Type(), b)
+	return errA == nil && errB == nil && format(va) == format(vb)
+}
+
+func (f Field) shown(text string) string {
+	if f.Secret {
+		return Mask
+	}
+	return text
+}
+
+func (f Field) invalid(name, text, reason string) *Error {
+	return &Error{Name: name, Value: f.shown(text), Reason: reason, Allowed: f.Allowed}
+}
+
+// place identifies a field: a struct and its first field share an address, but not a type.
+type place struct {
+	addr uintptr
+	typ  reflect.Type
+}
+
+func placeOf(v reflect.Value) place { return place{v.Addr().Pointer(), v.Type()} }
+
+type validator interface{ Validate() error }
+
+// validate visits nested structs before the struct that holds them. A struct with a setting that could not be read is
+// not asked: its complaints would be about values that nobody wrote.
+func validate(v reflect.Value, failed map[place]bool) []error {
+	errs, _ := validateStruct(v, failed)
+	return errs
+}
+
+func validateStruct(v reflect.Value, failed map[place]bool) (errs []error, broken bool) {
+	for i := range v.NumField() {
+		sf, fv := v.Type().Field(i), v.Field(i)
+		if !fv.CanSet() {
+			continue
+		}
+		if failed[placeOf(fv)] {
+			broken = true
+			continue
+		}
+		if !isSection(sf) {
+			continue
+		}
+		inner, innerBroken := validateStruct(fv, failed)
+		errs = append(errs, inner...)
+		broken = broken || innerBroken || len(inner) > 0
+	}
+	if broken {
+		return errs, true
+	}
+	if val, ok := v.Addr().Interface().(validator); ok {
+		if err := val.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs, false
+}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"iter"
 	"unicode/utf8"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
@@ -193,71 +194,70 @@ func (h *PeekedHeader) finish() {
 }
 
 // Events iterates over the headers of the events in a batch, in order, without
-// allocating. For another kind it is empty. It is valid as long as p is.
-//
-//	for it := p.Events(); it.Next(); {
-//		use(it.Header().ThreadID)
-//	}
-func (p *Peeked) Events() EventHeaders {
+// allocating; for another kind there are none. Present is false for an event
+// without a header. A batch that cannot be walked to its end yields, last, an
+// error with ReasonMalformed. Valid as long as p is.
+func (p *Peeked) Events() iter.Seq2[PeekedHeader, error] {
+	return func(yield func(PeekedHeader, error) bool) { p.eachEvent(yield) }
+}
+
+// Headers is [Peeker.Peek] and [Peeked.Events] in one, for a caller that wants
+// only the events. An error of Peek is yielded in place of headers.
+func (p *Peeker) Headers(frame []byte, l Limits) iter.Seq2[PeekedHeader, error] {
+	return func(yield func(PeekedHeader, error) bool) {
+		res, err := p.Peek(frame, l)
+		if err != nil {
+			yield(PeekedHeader{}, err)
+			return
+		}
+		res.eachEvent(yield)
+	}
+}
+
+// Headers is [Peeker.Headers] with memory of its own.
+func Headers(frame []byte, l Limits) iter.Seq2[PeekedHeader, error] {
+	return new(Peeker).Headers(frame, l)
+}
+
+func (p *Peeked) eachEvent(yield func(PeekedHeader, error) bool) {
 	if p.Kind != pb.MessageType_MESSAGE_TYPE_EVENT_BATCH {
-		return EventHeaders{}
+		return
 	}
-	return EventHeaders{message: p.run}
-}
-
-// EventHeaders is an iterator, see [Peeked.Events].
-type EventHeaders struct {
-	message []byte // what remains of the message
-	batch   []byte // what remains of the batch within it
-	header  PeekedHeader
-	failed  bool
-}
-
-// Next moves to the next event and reports whether there is one.
-func (e *EventHeaders) Next() bool {
-	e.header = PeekedHeader{}
-	for !e.failed {
-		if len(e.batch) > 0 {
-			f, rest, ok := nextField(e.batch)
-			e.batch = rest
-			if f.num != eventsNumber || f.typ != protowire.BytesType {
-				e.failed = !ok
-				continue
+	const batchNumber = protowire.Number(pb.MessageType_MESSAGE_TYPE_EVENT_BATCH)
+	for message := p.run; len(message) > 0; {
+		f, rest, ok := nextField(message)
+		message = rest
+		if f.num == batchNumber && f.typ == protowire.BytesType {
+			sound, goOn := eachEventOf(f.bytes, yield)
+			if !goOn {
+				return
 			}
-			ok = e.header.readBody(f.bytes) && ok
-			e.header.finish()
-			e.failed = !ok
-			return ok
+			ok = ok && sound
 		}
-		if len(e.message) == 0 {
-			return false
+		if !ok {
+			yield(PeekedHeader{}, refuse(ReasonMalformed, "event batch: not protobuf, or cut off"))
+			return
 		}
-		f, rest, ok := nextField(e.message)
-		e.message = rest
-		if f.num == protowire.Number(pb.MessageType_MESSAGE_TYPE_EVENT_BATCH) && f.typ == protowire.BytesType {
-			e.batch = f.bytes
-		}
-		e.failed = !ok
 	}
-	return false
 }
 
-// Header returns the header of the current event; Present is false where the
-// event has none.
-func (e *EventHeaders) Header() PeekedHeader { return e.header }
-
-// Err reports, after Next returned false, a batch that could not be walked to
-// its end.
-func (e *EventHeaders) Err() error {
-	if e.failed {
-		return refuse(ReasonMalformed, "event batch: not protobuf, or cut off")
+// eachEventOf reports whether batch could be walked to its end, and whether
+// the caller wants more.
+func eachEventOf(batch []byte, yield func(PeekedHeader, error) bool) (sound, goOn bool) {
+	for len(batch) > 0 {
+		f, rest, ok := nextField(batch)
+		batch = rest
+		if f.num == eventsNumber && f.typ == protowire.BytesType {
+			var h PeekedHeader
+			ok = h.readBody(f.bytes) && ok
+			h.finish()
+			if (ok || h.Present) && !yield(h, nil) {
+				return true, false
+			}
+		}
+		if !ok {
+			return false, true
+		}
 	}
-	return nil
-}
-
-// Headers iterates over the headers of the events in a batch, see
-// [Peeked.Events]; the result of Peek tells the rest.
-func Headers(frame []byte, l Limits) (EventHeaders, error) {
-	p, err := Peek(frame, l)
-	return p.Events(), err
+	return true, true
 }

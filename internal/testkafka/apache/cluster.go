@@ -88,31 +88,32 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	return nil, errors.Join(errs...)
 }
 
-func start(ctx context.Context, opts Options) (c *Cluster, err error) {
+func start(ctx context.Context, opts Options) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "dashstream-kafka-")
 	if err != nil {
 		return nil, err
 	}
-	c = &Cluster{opts: opts, dir: dir}
 	if err := watchdog.send("dir", dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Close())
-			c = nil
-		}
-	}()
+	c := &Cluster{opts: opts, dir: dir}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
 
+func (c *Cluster) start(ctx context.Context) error {
+	opts := c.opts
 	ports, err := freePorts(2 * opts.Nodes)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var voters []string
 	for i := range opts.Nodes {
 		n := &node{
 			id:         i + 1,
-			dir:        filepath.Join(dir, "node-"+strconv.Itoa(i+1)),
+			dir:        filepath.Join(c.dir, "node-"+strconv.Itoa(i+1)),
 			jars:       opts.Jars,
 			port:       ports[2*i],
 			controller: ports[2*i+1],
@@ -131,6 +132,7 @@ func start(ctx context.Context, opts Options) (c *Cluster, err error) {
 		}
 		var args []string
 		if opts.Prepare != nil {
+			var err error
 			if args, err = opts.Prepare(n.dir); err != nil {
 				return fmt.Errorf("prepare: %w", err)
 			}
@@ -140,9 +142,9 @@ func start(ctx context.Context, opts Options) (c *Cluster, err error) {
 		}
 		return n.start()
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.awaitAll(ctx)
+	return c.awaitAll(ctx)
 }
 
 func (c *Cluster) eachNode(fn func(*node) error) error {
@@ -181,7 +183,11 @@ func (c *Cluster) properties(n *node, voters []string) map[string]string {
 		"log.retention.check.interval.ms":          "1000",
 		"log.initial.task.delay.ms":                "100",
 		"log.segment.delete.delay.ms":              "1000",
-		"controlled.shutdown.enable":               strconv.FormatBool(c.opts.Nodes > 1), // alone there is nobody to hand over to
+		// How long the cluster takes to notice that a node was killed; nine seconds by default.
+		"broker.session.timeout.ms":             "2000",
+		"broker.heartbeat.interval.ms":          "250",
+		"controller.quorum.election.timeout.ms": "500",
+		"controller.quorum.fetch.timeout.ms":    "1000",
 	}
 	maps.Copy(p, c.opts.Properties)
 	replace := strings.NewReplacer("${DIR}", n.dir, "${PORT}", strconv.Itoa(n.port), "${CONTROLLER_PORT}", strconv.Itoa(n.controller))

@@ -1,0 +1,52 @@
+# Everything here is also what CI runs (.ci/run). "make check" is the round
+# before a commit; the lanes below it need more than Go.
+
+GO ?= go
+
+.PHONY: help build test race lint fmt generate check test-kafka interop browser bench fuzz-short clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/dashstream
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dashstream ./cmd/dashstream
+
+test: ## run the tests; needs nothing but Go
+	$(GO) test ./...
+
+race: ## run the tests under the race detector
+	$(GO) test -race ./...
+
+lint: ## run golangci-lint, at the pinned version
+	scripts/lint.sh
+
+fmt: ## format the Go files
+	gofmt -w $$(git ls-files '*.go')
+
+generate: ## regenerate generated files (needs protoc 3.21)
+	scripts/generate.sh
+
+check: ## format, vet, lint, generated files, tests with the race detector
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	scripts/lint.sh
+	scripts/check-generated.sh
+	$(GO) test -race ./...
+
+test-kafka: ## run the broker-backed tests on Apache Kafka (needs Java 17 and Maven)
+	scripts/test-kafka.sh
+
+interop: ## read and write the embedded broker with other Kafka clients (needs kcat, Python)
+	scripts/interop.sh
+
+browser: ## drive the page in a headless Chromium
+	scripts/browser-test.sh
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz-short: ## run every fuzz target for FUZZTIME, 10s by default
+	scripts/fuzz-short.sh
+
+clean: ## remove what the other targets built in the checkout
+	rm -rf bin

@@ -1,0 +1,379 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config says what to read and how much memory to use. Start from
+// [DefaultConfig].
+type Config struct {
+	Topic string
+	// TailBytes bounds the hot tail, CacheBytes the cache of older records:
+	// records, their encodings and overhead.
+	TailBytes, CacheBytes int64
+	// RefreshInterval is how often the metadata is read when nothing fails: new
+	// partitions and a re-created topic are seen within it.
+	RefreshInterval time.Duration
+	// RequestTimeout bounds every request to a broker, long polling not
+	// counted.
+	RequestTimeout time.Duration
+	// Linger returns how long to collect records after some came. It is asked
+	// each time, so that it can follow the number of clients.
+	Linger func() time.Duration
+}
+
+// DefaultConfig returns the configuration that a gateway uses unless told
+// otherwise.
+func DefaultConfig(topic string) Config {
+	return Config{
+		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20,
+		RefreshInterval: 5 * time.Second, RequestTimeout: 10 * time.Second,
+		Linger: func() time.Duration { return 0 },
+	}
+}
+
+// minBytes is the least that TailBytes and CacheBytes can be.
+const minBytes = 1 << 20
+
+// Validate reports every setting that cannot be used.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Topic == "" {
+		errs = append(errs, errors.New("topic: must not be empty"))
+	}
+	if c.TailBytes < minBytes {
+		errs = append(errs, fmt.Errorf("hot tail of %d bytes: at least %d are needed", c.TailBytes, minBytes))
+	}
+	if c.CacheBytes < minBytes {
+		errs = append(errs, fmt.Errorf("cache of %d bytes: at least %d are needed", c.CacheBytes, minBytes))
+	}
+	if c.RefreshInterval <= 0 {
+		errs = append(errs, fmt.Errorf("refresh interval %v: must be above 0", c.RefreshInterval))
+	}
+	if c.RequestTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("request timeout %v: must be above 0", c.RequestTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// Observer is told what the feed meets. Its methods are called from several
+// goroutines and must not block.
+type Observer interface {
+	// Segment was added to the hot tail.
+	Segment(*Segment)
+	// PartitionError and RequestError report failures that are retried.
+	PartitionError(partition int32, err error)
+	RequestError(err error)
+	// HistoryRead is called for each read of older records from Kafka.
+	HistoryRead(partition int32)
+}
+
+type noObserver struct{}
+
+func (noObserver) Segment(*Segment)            {}
+func (noObserver) PartitionError(int32, error) {}
+func (noObserver) RequestError(error)          {}
+func (noObserver) HistoryRead(int32)           {}
+
+// Feed reads one topic. Make it with [New], run it with [Feed.Run], read it
+// with [Feed.NewReader].
+type Feed struct {
+	cfg      Config
+	log      *slog.Logger
+	observer Observer
+
+	// Long polls, reads of old records and questions each have a client of
+	// their own: a broker answers the requests of one connection in turn.
+	tail, past   *kgo.Client
+	admin        *kadm.Client
+	decompressor kgo.Decompressor
+
+	background context.Context
+	stop       context.CancelFunc
+	reads      sync.WaitGroup
+
+	gen   atomic.Pointer[generation]
+	ready chan struct{}
+
+	endsOnce coalesced[map[int32]int64]
+
+	mu       sync.Mutex
+	lastErr  error
+	errSince time.Time
+	lastBeat time.Time
+}
+
+// Deps are what a feed works with.
+type Deps struct {
+	// Options reach the cluster: brokers, TLS, SASL.
+	Options  []kgo.Opt
+	Logger   *slog.Logger
+	Observer Observer
+}
+
+// New makes a feed. It does not talk to a broker yet; Close frees what New
+// made.
+func New(cfg Config, deps Deps) (*Feed, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	f := &Feed{cfg: cfg, log: deps.Logger, observer: deps.Observer, decompressor: kgo.DefaultDecompressor(), ready: make(chan struct{}), lastBeat: time.Now()}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	if f.observer == nil {
+		f.observer = noObserver{}
+	}
+	f.background, f.stop = context.WithCancel(context.Background())
+	var clients [3]*kgo.Client
+	for i := range clients {
+		cl, err := kgo.NewClient(deps.Options...)
+		if err != nil {
+			for _, made := range clients[:i] {
+				made.Close()
+			}
+			f.stop()
+			return nil, fmt.Errorf("make Kafka client: %w", err)
+		}
+		clients[i] = cl
+	}
+	f.tail, f.past, f.admin = clients[0], clients[1], kadm.NewClient(clients[2])
+	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.admin.ListEndOffsets) }
+	return f, nil
+}
+
+// Close frees the feed after Run has returned, or if it never ran.
+func (f *Feed) Close() {
+	f.stop()
+	f.endsOnce.wait()
+	f.reads.Wait()
+	f.tail.Close()
+	f.past.Close()
+	f.admin.Close()
+}
+
+// Run reads until ctx ends and then returns nil. It never gives up: what fails
+// is retried and shows in [Feed.Ready].
+func (f *Feed) Run(ctx context.Context) error {
+	var prev *generation
+	reason := ResetReason(0)
+	for fails := 1; ctx.Err() == nil; fails++ {
+		g, err := f.open(ctx, prev, reason)
+		f.beat()
+		if ctx.Err() != nil {
+			break
+		}
+		f.noteMetadata(err)
+		if err != nil {
+			f.observer.RequestError(err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(backoff(fails)):
+			}
+			continue
+		}
+		f.log.Info("reading topic", "topic", g.topic, "stream", g.streamID, "partitions", len(g.parts))
+		f.gen.Store(g)
+		if prev == nil {
+			close(f.ready)
+		} else {
+			prev.end(g)
+		}
+		fails = 0
+		reason = f.live(ctx, g)
+		if reason != 0 {
+			f.log.Warn("the stream starts over", "reason", reason.String(), "stream", g.streamID)
+		}
+		prev = g
+	}
+	return nil
+}
+
+// Started is closed once the topic was seen and readers can be made.
+func (f *Feed) Started() <-chan struct{} { return f.ready }
+
+// Info describes the stream as it is now.
+type Info struct {
+	StreamID   string
+	Topic      string
+	Partitions []Partition
+}
+
+// Info returns the stream's identity and partitions; ok is false before the
+// topic was seen.
+func (f *Feed) Info() (info Info, ok bool) {
+	g := f.gen.Load()
+	if g == nil {
+		return Info{}, false
+	}
+	return Info{StreamID: g.streamID, Topic: g.topic, Partitions: g.partitions()}, true
+}
+
+// Tail follows the hot tail as it grows, to find out whom new records concern.
+// It is for one goroutine.
+type Tail struct {
+	f   *Feed
+	g   *generation
+	seq uint64
+}
+
+// Tail returns a follower that begins with the next segment.
+func (f *Feed) Tail() *Tail { return &Tail{f: f} }
+
+// Next returns the segments added since the last call, waiting for one. all is
+// true when segments may have been dropped unseen or the stream started over:
+// then they concern everybody. It returns ctx's cause when ctx ends.
+func (t *Tail) Next(ctx context.Context) (segs []*Segment, all bool, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	case <-t.f.ready:
+	}
+	if t.g == nil {
+		t.g = t.f.gen.Load()
+		t.seq, _ = t.g.ring.end()
+		return nil, true, nil
+	}
+	for {
+		segs, next, changed := t.g.ring.since(t.seq)
+		if next > t.seq {
+			all = next-t.seq > uint64(len(segs))
+			t.seq = next
+			return segs, all, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, context.Cause(ctx)
+		case <-t.g.ended:
+			t.g = t.g.next
+			t.seq, _ = t.g.ring.end()
+			return nil, true, nil
+		case <-changed:
+		}
+	}
+}
+
+// TailBytes returns what the hot tail holds now, in bytes; CacheBytes what the
+// cache of older records holds.
+func (f *Feed) TailBytes() int64 {
+	if g := f.gen.Load(); g != nil {
+		return g.ring.bytes.Load()
+	}
+	return 0
+}
+
+// CacheBytes returns what the cache of older records holds now, in bytes.
+func (f *Feed) CacheBytes() int64 {
+	if g := f.gen.Load(); g != nil {
+		return g.history.bytes.Load()
+	}
+	return 0
+}
+
+// failingAfter is how long a failure lasts before the feed is not ready: a
+// leader election takes a few seconds and is no reason to send clients away.
+const failingAfter = 10 * time.Second
+
+// Ready returns nil while every partition is being read, or what is wrong now.
+func (f *Feed) Ready() error {
+	g := f.gen.Load()
+	f.mu.Lock()
+	err, since := f.lastErr, f.errSince
+	f.mu.Unlock()
+	if g == nil {
+		if err == nil {
+			return ErrNotReady
+		}
+		return err
+	}
+	var errs []error
+	now := time.Now()
+	if err != nil && now.Sub(since) > failingAfter {
+		errs = append(errs, err)
+	}
+	for _, p := range g.partitions() {
+		if p.Err != nil && now.Sub(p.ErrSince) > failingAfter {
+			errs = append(errs, p.Err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// LastBeat returns when the reading loop was last seen to go on. It moves
+// whether or not there are records and whether or not the broker answers.
+func (f *Feed) LastBeat() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lastBeat
+}
+
+func (f *Feed) beat() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastBeat = time.Now()
+}
+
+func (f *Feed) noteMetadata(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.lastErr = nil
+		return
+	}
+	if f.lastErr == nil {
+		f.errSince = time.Now()
+		f.log.Warn("reading the topic's metadata fails", "error", err)
+	}
+	f.lastErr = err
+}
+
+func (f *Feed) lastError() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lastErr
+}
+
+// ends lists the high watermark of every partition as it is after the call
+// began. Callers that come together share one request.
+func (f *Feed) ends(ctx context.Context) (map[int32]int64, error) {
+	return f.endsOnce.do(ctx)
+}
+
+// endsBelow reports whether a partition really ends before an offset. A new
+// leader may know less for a moment, so it is asked more than once.
+func (f *Feed) endsBelow(ctx context.Context, p int32, offset int64) (bool, error) {
+	for try := 1; ; try++ {
+		ends, err := f.ends(ctx)
+		end, ok := ends[p]
+		switch {
+		case !ok:
+			return false, err
+		case end >= offset:
+			return false, nil
+		case try == confirmTries:
+			return true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(backoff(try)):
+		}
+	}
+}
+
+// offsetsSince lists, by partition, the offset of the first record with a Kafka
+// timestamp at or after ms; -1 where there is none.
+func (f *Feed) offsetsSince(ctx context.Context, ms int64) (map[int32]int64, error) {
+	return f.offsets(ctx, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+		return f.admin.ListOffsetsAfterMilli(ctx, ms, topics...)
+	})
+}

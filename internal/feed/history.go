@@ -1,0 +1,267 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+const (
+	// historyFetchBytes is asked for at once: large enough that the round trip
+	// does not count, small enough that many places in the log fit the cache.
+	historyFetchBytes = 1 << 20
+	historyMaxWait    = 100 * time.Millisecond
+)
+
+// history serves records that the hot tail no longer holds, from Kafka, through
+// a cache that all readers share: readers that come back together cost one
+// read.
+type history struct {
+	f *Feed
+	g *generation
+
+	// slots bounds the requests in flight.
+	slots chan struct{}
+
+	// bytes is what the cached pages hold, frames included.
+	bytes atomic.Int64
+	// count is how many requests were made.
+	count atomic.Int64
+
+	mu    sync.Mutex
+	parts map[int32]*cachedPartition
+	// clock counts uses, so that the least recently used page goes first.
+	clock uint64
+}
+
+// cachedPartition holds the cached segments of one partition, ascending, not
+// overlapping, and the requests that are under way.
+type cachedPartition struct {
+	pages   []*page
+	flights map[int64]*flight
+}
+
+type page struct {
+	seg  *Segment
+	used uint64
+}
+
+func (p *page) from() int64 { return p.seg.Moves[0].From }
+func (p *page) next() int64 { return p.seg.Moves[0].Next }
+
+// flight is one read under way and, once done is closed, what it brought.
+type flight struct {
+	done chan struct{}
+	segs []*Segment
+	err  error
+}
+
+func newHistory(f *Feed, g *generation) *history {
+	return &history{f: f, g: g, slots: make(chan struct{}, 8), parts: map[int32]*cachedPartition{}}
+}
+
+// errRetained says that the log begins later than the offset asked for.
+type errRetained struct{ start int64 }
+
+func (e *errRetained) Error() string {
+	return fmt.Sprintf("the log begins at offset %d", e.start)
+}
+
+// errTruncated says that the log ends before the offset asked for.
+var errTruncated = errors.New("the log ends before the position")
+
+// segment returns a segment that covers the offset. Errors: [errRetained],
+// [errUnreadable], errTruncated, or a failure worth another try.
+func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment, error) {
+	h.mu.Lock()
+	c := h.parts[p]
+	if c == nil {
+		c = &cachedPartition{flights: map[int64]*flight{}}
+		h.parts[p] = c
+	}
+	if pg := c.find(offset); pg != nil {
+		h.clock++
+		pg.used = h.clock
+		h.mu.Unlock()
+		return pg.seg, nil
+	}
+	fl := c.flights[offset]
+	if fl == nil {
+		fl = &flight{done: make(chan struct{})}
+		c.flights[offset] = fl
+		// The read serves whoever waits for it, so it does not end with the
+		// reader that happened to come first.
+		h.f.reads.Go(func() { h.fly(p, offset, fl) })
+	}
+	h.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-fl.done:
+	}
+	if fl.err != nil {
+		return nil, fl.err
+	}
+	return fl.segs[0], nil
+}
+
+// fly makes one read and puts what came into the cache. It ends by its own
+// deadline.
+func (h *history) fly(p int32, offset int64, fl *flight) {
+	ctx, cancel := context.WithTimeout(h.f.background, historyMaxWait+h.f.cfg.RequestTimeout)
+	defer cancel()
+	segs, err := h.read(ctx, p, offset)
+	h.mu.Lock()
+	c := h.parts[p]
+	delete(c.flights, offset)
+	if err == nil {
+		h.store(c, segs)
+	}
+	h.mu.Unlock()
+	fl.segs, fl.err = segs, err
+	close(fl.done)
+}
+
+func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, error) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read partition %d at offset %d: too many reads are waiting: %w", p, offset, context.Cause(ctx))
+	}
+	h.g.mu.Lock()
+	if int(p) >= len(h.g.parts) {
+		h.g.mu.Unlock()
+		return nil, fmt.Errorf("partition %d: %w", p, kerr.UnknownTopicOrPartition)
+	}
+	leader, epoch := h.g.parts[p].leader, h.g.parts[p].leaderEpoch
+	h.g.mu.Unlock()
+	h.count.Add(1)
+	h.f.observer.HistoryRead(p)
+	answers, err := h.g.fetch(ctx, h.f.past, fetchRequest{
+		broker: leader, positions: []fetchPosition{{partition: p, offset: offset, leaderEpoch: epoch}},
+		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) != 1 {
+		return nil, fmt.Errorf("fetch partition %d at offset %d: the broker left it out", p, offset)
+	}
+	a := answers[0]
+	if errors.Is(a.err, kerr.OffsetOutOfRange) {
+		return nil, h.outOfRange(ctx, p, offset)
+	}
+	if a.err != nil {
+		return nil, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, a.err)
+	}
+	if a.next <= offset {
+		return nil, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errNoProgress)
+	}
+	var b segmenter
+	b.add(p, offset, a.next, a.records)
+	return b.segments(), nil
+}
+
+func (h *history) outOfRange(ctx context.Context, p int32, offset int64) error {
+	starts, err := h.f.offsets(ctx, h.f.admin.ListStartOffsets)
+	start, ok := starts[p]
+	if !ok {
+		return err
+	}
+	if offset < start {
+		return &errRetained{start: start}
+	}
+	return fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errTruncated)
+}
+
+// find returns the page that covers the offset.
+func (c *cachedPartition) find(offset int64) *page {
+	i := sort.Search(len(c.pages), func(i int) bool { return c.pages[i].next() > offset })
+	if i < len(c.pages) && c.pages[i].from() <= offset {
+		return c.pages[i]
+	}
+	return nil
+}
+
+// store adds the segments of one read, up to the first that overlaps a page
+// which is there already: from there on, the cache goes on with what it has.
+func (h *history) store(c *cachedPartition, segs []*Segment) {
+	for _, s := range segs {
+		from := s.Moves[0].From
+		i := sort.Search(len(c.pages), func(i int) bool { return c.pages[i].next() > from })
+		if i < len(c.pages) && c.pages[i].from() < s.Moves[0].Next {
+			if c.pages[i].from() <= from {
+				continue
+			}
+			// Overlaps the next page in part: kept, but cut to what is new.
+			s = s.before(c.pages[i].from())
+		}
+		h.clock++
+		s.mu.Lock()
+		s.grown = func(n int64) { h.bytes.Add(n) }
+		h.bytes.Add(s.bytes.Load())
+		s.mu.Unlock()
+		c.pages = slices.Insert(c.pages, i, &page{seg: s, used: h.clock})
+	}
+	h.evict()
+}
+
+// evict drops the pages that were not used for longest until the cache fits. It
+// looks at all pages, and then drops a tenth more than it must, so that the look
+// is rare.
+func (h *history) evict() {
+	if h.bytes.Load() <= h.f.cfg.CacheBytes {
+		return
+	}
+	type old struct {
+		used uint64
+		size int64
+	}
+	var all []old
+	for _, c := range h.parts {
+		for _, pg := range c.pages {
+			all = append(all, old{pg.used, pg.seg.bytes.Load()})
+		}
+	}
+	slices.SortFunc(all, func(a, b old) int { return int(int64(a.used) - int64(b.used)) })
+	goal := h.f.cfg.CacheBytes - h.f.cfg.CacheBytes/10
+	left, limit := h.bytes.Load(), uint64(0)
+	for _, o := range all {
+		if left <= goal {
+			break
+		}
+		left -= o.size
+		limit = o.used
+	}
+	for _, c := range h.parts {
+		c.pages = slices.DeleteFunc(c.pages, func(pg *page) bool {
+			if pg.used > limit {
+				return false
+			}
+			h.bytes.Add(-pg.seg.detach())
+			return true
+		})
+	}
+}
+
+// before returns the part of a segment of one partition that lies below an
+// offset.
+func (s *Segment) before(offset int64) *Segment {
+	m := s.Moves[0]
+	n := sort.Search(len(s.Records), func(i int) bool { return s.Records[i].Offset >= offset })
+	out := &Segment{Records: s.Records[:n:n], Moves: []Move{{Partition: m.Partition, From: m.From, Next: offset}}}
+	var size int64
+	for i := range out.Records {
+		size += out.Records[i].size()
+	}
+	out.bytes.Store(size)
+	return out
+}

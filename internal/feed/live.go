@@ -1,0 +1,343 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// Live reading: one goroutine for each broker that leads a partition, long
+// polling all partitions it leads; one supervisor that keeps the metadata
+// fresh. Whatever fails is retried for ever, with backoff, by partition.
+
+const (
+	liveMaxWait        = 500 * time.Millisecond
+	liveMaxBytes       = 16 << 20
+	livePartitionBytes = 1 << 20
+	minBackoff         = 50 * time.Millisecond
+	maxBackoff         = 5 * time.Second
+	// confirmTries is how often a condition that costs records must be seen
+	// before it is believed: an unreadable batch, a log that ends before our
+	// position.
+	confirmTries = 3
+)
+
+// backoff grows from minBackoff to maxBackoff, with half of it random, so that
+// many readers do not come back together.
+func backoff(fails int) time.Duration {
+	d := maxBackoff
+	if fails < 7 {
+		d = min(maxBackoff, minBackoff<<max(0, fails-1))
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// supervisor runs the live reading of one generation.
+type supervisor struct {
+	f *Feed
+	g *generation
+
+	kick  chan struct{}
+	ended chan ResetReason
+
+	mu      sync.Mutex
+	running map[int32]struct{}
+	wg      sync.WaitGroup
+}
+
+// live reads the generation until ctx ends, or returns why another generation
+// has to follow.
+func (f *Feed) live(ctx context.Context, g *generation) ResetReason {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &supervisor{f: f, g: g, kick: make(chan struct{}, 1), ended: make(chan ResetReason, 1), running: map[int32]struct{}{}}
+	defer s.wg.Wait()
+	defer cancel()
+
+	ticker := time.NewTicker(f.cfg.RefreshInterval)
+	defer ticker.Stop()
+	var lastLook time.Time
+	for {
+		s.startReaders(ctx)
+		f.beat()
+		select {
+		case <-ctx.Done():
+			return 0
+		case reason := <-s.ended:
+			return reason
+		case <-ticker.C:
+		case <-s.kick:
+			// A broker that fails is asked about by every partition it leads;
+			// one look answers them all.
+			if wait := minBackoff*4 - time.Since(lastLook); wait > 0 {
+				select {
+				case <-ctx.Done():
+					return 0
+				case <-time.After(wait):
+				}
+			}
+		}
+		lastLook = time.Now()
+		reason, err := f.refresh(ctx, g)
+		if ctx.Err() != nil {
+			return 0
+		}
+		f.noteMetadata(err)
+		if reason != 0 {
+			return reason
+		}
+	}
+}
+
+// look asks the supervisor for fresh metadata soon.
+func (s *supervisor) look() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (s *supervisor) endGeneration(reason ResetReason) {
+	select {
+	case s.ended <- reason:
+	default:
+	}
+}
+
+func (s *supervisor) startReaders(ctx context.Context) {
+	for _, broker := range s.g.leaders() {
+		s.mu.Lock()
+		_, running := s.running[broker]
+		s.running[broker] = struct{}{}
+		s.mu.Unlock()
+		if !running {
+			s.wg.Go(func() { s.readBroker(ctx, broker) })
+		}
+	}
+}
+
+// stopReader takes the reader of a broker off the list if it leads nothing.
+// Checked together with the list, so that no partition falls between a reader
+// that ends and one that is not started.
+func (s *supervisor) stopReader(broker int32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	for _, p := range s.g.parts {
+		if p.leader == broker {
+			return false
+		}
+	}
+	delete(s.running, broker)
+	return true
+}
+
+// readBroker polls one broker for the partitions that it leads.
+func (s *supervisor) readBroker(ctx context.Context, broker int32) {
+	for turn := 0; ctx.Err() == nil; turn++ {
+		positions, wait := s.g.due(broker, time.Now(), turn)
+		if len(positions) == 0 {
+			if wait == 0 {
+				if s.stopReader(broker) {
+					return
+				}
+				continue
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+			continue
+		}
+		rctx, cancel := context.WithTimeout(ctx, liveMaxWait+s.f.cfg.RequestTimeout)
+		answers, err := s.g.fetch(rctx, s.f.tail, fetchRequest{
+			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait,
+		})
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.f.observer.RequestError(err)
+			for _, pos := range positions {
+				s.g.fail(pos.partition, pos.offset, err)
+			}
+			s.look()
+			continue
+		}
+		if s.take(ctx, answers) {
+			if d := s.f.cfg.Linger(); d > 0 {
+				select {
+				case <-ctx.Done():
+				case <-time.After(d):
+				}
+			}
+		}
+	}
+}
+
+// take applies the answers of one response and reports whether there were
+// records.
+func (s *supervisor) take(ctx context.Context, answers []fetched) bool {
+	segs := s.g.advance(answers)
+	for _, seg := range segs {
+		s.f.observer.Segment(seg)
+	}
+	for _, a := range answers {
+		if a.err != nil {
+			s.handle(ctx, a)
+		}
+	}
+	return len(segs) > 0
+}
+
+// handle decides what a partition's error means.
+func (s *supervisor) handle(ctx context.Context, a fetched) {
+	s.f.observer.PartitionError(a.partition, a.err)
+	fails := s.g.fail(a.partition, a.from, a.err)
+	var unreadable *errUnreadable
+	switch {
+	case errors.Is(a.err, kerr.OffsetOutOfRange):
+		s.outOfRange(ctx, a, fails)
+	case errors.As(a.err, &unreadable):
+		if fails >= confirmTries {
+			s.skip(a.partition, a.from, unreadable.End, GapUnreadable)
+		}
+	case errors.Is(a.err, errNoProgress):
+	default:
+		// Leadership moved, the topic is gone or new, or access was taken
+		// away: the metadata tells.
+		s.look()
+	}
+}
+
+// outOfRange finds out whether retention passed the position or the log was cut
+// below it.
+func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
+	starts, err := s.f.offsets(ctx, s.f.admin.ListStartOffsets)
+	start, ok := starts[a.partition]
+	if !ok {
+		s.f.observer.RequestError(err)
+		return
+	}
+	if a.from < start {
+		s.skip(a.partition, a.from, start, GapRetention)
+		return
+	}
+	ends, err := s.f.offsets(ctx, s.f.admin.ListEndOffsets)
+	end, ok := ends[a.partition]
+	if !ok {
+		s.f.observer.RequestError(err)
+		return
+	}
+	// A new leader may know less for a moment, so this is asked again before
+	// it is believed. A new incarnation of the topic shows in the metadata.
+	if a.from > end && fails >= confirmTries {
+		s.f.log.Warn("log ends before our position", "partition", a.partition, "position", a.from, "end", end)
+		s.endGeneration(ResetTruncated)
+		return
+	}
+	s.look()
+}
+
+func (s *supervisor) skip(p int32, from, to int64, reason GapReason) {
+	if seg := s.g.skip(p, from, to, reason); seg != nil {
+		s.f.log.Warn("records will not come", "partition", p, "from", from, "to", to, "reason", reason.String())
+		s.f.observer.Segment(seg)
+	}
+}
+
+// due lists the partitions that a broker leads and that may be asked for now,
+// each turn beginning with another, since a broker fills a response in the
+// order of the request. With none due it returns how long to wait, or 0 when
+// the broker leads nothing.
+func (g *generation) due(broker int32, now time.Time, turn int) ([]fetchPosition, time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []fetchPosition
+	var wait time.Duration
+	for i := range g.parts {
+		p := g.parts[(i+turn)%len(g.parts)]
+		if p.leader != broker {
+			continue
+		}
+		if d := p.retryAt.Sub(now); d > 0 {
+			if wait == 0 || d < wait {
+				wait = d
+			}
+			continue
+		}
+		out = append(out, fetchPosition{partition: p.id, offset: p.next, leaderEpoch: p.leaderEpoch})
+	}
+	return out, wait
+}
+
+// advance puts the records of a response into the hot tail.
+func (g *generation) advance(answers []fetched) []*Segment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var b segmenter
+	for _, a := range answers {
+		p := g.parts[a.partition]
+		// Another reader may have moved the partition since the request was
+		// made, after its leader changed.
+		if a.err != nil || p.next != a.from {
+			continue
+		}
+		p.err, p.fails, p.retryAt = nil, 0, time.Time{}
+		if a.highWatermark >= 0 {
+			p.highWatermark = a.highWatermark
+		}
+		if a.logStart >= 0 {
+			p.logStart = a.logStart
+		}
+		b.add(a.partition, a.from, a.next, a.records)
+		p.next = a.next
+		p.highWatermark = max(p.highWatermark, p.next)
+	}
+	segs := b.segments()
+	g.ring.append(segs...)
+	return segs
+}
+
+// fail notes a partition's failure and returns how many came in a row.
+func (g *generation) fail(id int32, at int64, err error) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.parts[id]
+	if p.next != at {
+		return 0
+	}
+	now := time.Now()
+	if p.err == nil {
+		p.errSince = now
+	}
+	p.err = fmt.Errorf("partition %d at offset %d: %w", id, at, err)
+	p.fails++
+	p.retryAt = now.Add(backoff(p.fails))
+	return p.fails
+}
+
+// skip moves the live position past offsets that will not come, and says so in
+// the hot tail. It returns nil when the position moved meanwhile.
+func (g *generation) skip(id int32, from, to int64, reason GapReason) *Segment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.parts[id]
+	if p.next != from || to <= from {
+		return nil
+	}
+	seg := &Segment{Moves: []Move{{Partition: id, From: from, Next: to}}, Gap: &Gap{Partition: id, From: from, To: to, Reason: reason}}
+	p.next, p.err, p.fails, p.retryAt = to, nil, 0, time.Time{}
+	if reason == GapRetention {
+		p.logStart = to
+	}
+	p.highWatermark = max(p.highWatermark, to)
+	g.ring.append(seg)
+	return seg
+}

@@ -1,0 +1,617 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+)
+
+// ResetReason says why a reader has to start over.
+type ResetReason uint8
+
+const (
+	// ResetTopicRecreated: the topic was deleted and created again.
+	ResetTopicRecreated ResetReason = iota + 1
+	// ResetOtherStream: the cursor belongs to another cluster or topic.
+	ResetOtherStream
+	// ResetTruncated: the log ends before the position; what was read is gone.
+	ResetTruncated
+)
+
+// Reset says that everything read of the previous stream is void.
+type Reset struct {
+	Reason   ResetReason
+	Previous string
+}
+
+// Start says where a reader begins. The zero value begins at the end.
+type Start struct {
+	// Earliest begins at the oldest records that the log holds.
+	Earliest bool
+	// SinceMS begins, where not nil, at the first records with this Kafka
+	// timestamp or a later one, in milliseconds since the Unix epoch.
+	SinceMS *int64
+	// Cursor begins, where not nil, at an earlier reader's end. A partition
+	// that it leaves out begins at its oldest record.
+	Cursor *Cursor
+}
+
+// Step is what a reader yields; exactly one field is set.
+type Step struct {
+	// Segment holds records, or none of them may match the filter.
+	Segment *Segment
+	Gap     *Gap
+	Growth  *Growth
+	Reset   *Reset
+	// CaughtUp: the reader has passed the ends of all partitions as they were
+	// when it began.
+	CaughtUp bool
+}
+
+// Reader is a place in the log. It is for one goroutine at a time.
+type Reader struct {
+	f *Feed
+	g *generation
+	// seq is the next segment of the hot tail; cur the next offset by
+	// partition.
+	seq uint64
+	cur []int64
+	// behind lists partitions whose position lies before the hot tail at seq.
+	behind []lagging
+	turn   int
+	// target holds the ends that CaughtUp waits for, unknown where the broker
+	// has not said; nil once it was said.
+	target []int64
+	// askAt is when unknown ends are asked for again.
+	askAt time.Time
+	// pending is told before anything else.
+	pending []Step
+}
+
+// lagging is a partition that is read from Kafka, and when to try again after a
+// failure.
+type lagging struct {
+	partition int32
+	retryAt   time.Time
+	fails     int
+}
+
+// ErrNotReady is returned while the feed has not yet seen the topic.
+var ErrNotReady = errors.New("the topic has not been read yet")
+
+// CursorError says which part of a cursor is not possible.
+type CursorError struct {
+	Field  string
+	Detail string
+}
+
+func (e *CursorError) Error() string { return e.Field + ": " + e.Detail }
+
+// NewReader returns a reader that begins at start. A cursor of another stream,
+// or past the end of the log, is answered by a reader whose first step is a
+// [Reset].
+func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
+	g := f.gen.Load()
+	if g == nil {
+		return nil, errors.Join(ErrNotReady, f.lastError())
+	}
+	r := &Reader{f: f, g: g}
+	// An end that the broker does not tell now is asked for later; the reader
+	// begins without it.
+	ends, _ := f.ends(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	known := g.partitions()
+	n := len(known)
+	position := func(list map[int32]int64, p int32, otherwise int64) int64 {
+		if o, ok := list[p]; ok && o >= 0 {
+			return o
+		}
+		return otherwise
+	}
+	r.cur, r.target = make([]int64, n), make([]int64, n)
+	latest := make([]int64, n)
+	for p := range r.target {
+		r.target[p] = position(ends, int32(p), unknown)
+		// What the live reader saw last is at most too early.
+		latest[p] = position(ends, int32(p), known[p].Latest)
+	}
+	switch {
+	case start.Cursor != nil:
+		if err := r.resume(ctx, *start.Cursor, known, latest); err != nil {
+			return nil, err
+		}
+	case start.Earliest:
+		starts, err := f.offsets(ctx, f.admin.ListStartOffsets)
+		if err != nil && len(starts) == 0 {
+			return nil, err
+		}
+		for p := range r.cur {
+			r.cur[p] = position(starts, int32(p), known[p].Oldest)
+		}
+	case start.SinceMS != nil:
+		since, err := f.offsetsSince(ctx, *start.SinceMS)
+		if err != nil {
+			return nil, err
+		}
+		for p := range r.cur {
+			r.cur[p] = position(since, int32(p), latest[p])
+		}
+	default:
+		copy(r.cur, latest)
+	}
+	r.seek()
+	return r, nil
+}
+
+// resume takes the positions of a cursor, or starts over where they mean
+// nothing.
+func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest []int64) error {
+	if c.StreamID != r.g.streamID {
+		r.startOver(known, Reset{Reason: ResetOtherStream, Previous: c.StreamID})
+		return nil
+	}
+	for _, p := range slices.Sorted(maps.Keys(c.Offsets)) {
+		o := c.Offsets[p]
+		switch {
+		case p < 0 || int(p) >= len(known):
+			return &CursorError{Field: fmt.Sprintf("partition %d", p), Detail: fmt.Sprintf("the topic has partitions 0 to %d", len(known)-1)}
+		case o < 0:
+			return &CursorError{Field: fmt.Sprintf("partition %d", p), Detail: fmt.Sprintf("offset %d: want 0 or more", o)}
+		}
+	}
+	for p := range r.cur {
+		o, ok := c.Offsets[int32(p)]
+		if !ok {
+			r.cur[p] = known[p].Oldest
+			continue
+		}
+		if o > max(latest[p], known[p].Latest) {
+			short, err := r.f.endsBelow(ctx, int32(p), o)
+			if err != nil {
+				return fmt.Errorf("check the cursor of partition %d: %w", p, err)
+			}
+			if short {
+				r.startOver(known, Reset{Reason: ResetTruncated, Previous: c.StreamID})
+				return nil
+			}
+		}
+		r.cur[p] = o
+	}
+	return nil
+}
+
+func (r *Reader) startOver(known []Partition, why Reset) {
+	for p := range r.cur {
+		r.cur[p] = known[p].Oldest
+	}
+	r.pending = append(r.pending, Step{Reset: &why})
+}
+
+// seek enters the hot tail at the place that fits the positions best.
+func (r *Reader) seek() {
+	r.seq = r.g.ring.seek(r.cur)
+	r.findBehind()
+}
+
+// findBehind lists the partitions that must be read from Kafka before the hot
+// tail at seq continues them.
+func (r *Reader) findBehind() {
+	old := r.behind
+	r.behind = nil
+	for p, o := range r.cur {
+		at, ok := r.g.ring.position(r.seq, int32(p))
+		if !ok || o >= at {
+			continue
+		}
+		l := lagging{partition: int32(p)}
+		if i := slices.IndexFunc(old, func(b lagging) bool { return b.partition == int32(p) }); i >= 0 {
+			l = old[i]
+		}
+		r.behind = append(r.behind, l)
+	}
+}
+
+// StreamID returns the stream that the positions belong to.
+func (r *Reader) StreamID() string { return r.g.streamID }
+
+// Cursor returns the next offset of every partition.
+func (r *Reader) Cursor() Cursor {
+	c := Cursor{StreamID: r.g.streamID, Offsets: make(map[int32]int64, len(r.cur))}
+	for p, o := range r.cur {
+		c.Offsets[int32(p)] = o
+	}
+	return c
+}
+
+// Positions returns the next offsets, indexed by partition. The slice belongs
+// to the reader and is valid until its next call.
+func (r *Reader) Positions() []int64 { return r.cur }
+
+// Lagging reports whether the reader still reads older records from Kafka.
+func (r *Reader) Lagging() bool { return len(r.behind) > 0 }
+
+// TryNext returns the next step if it is in memory. Without one, parked tells
+// whether the reader stands at the end of the hot tail; otherwise [Reader.Next]
+// has to read from Kafka.
+func (r *Reader) TryNext() (step Step, ok, parked bool) {
+	if len(r.pending) > 0 {
+		step, r.pending = r.pending[0], r.pending[1:]
+		return step, true, false
+	}
+	select {
+	case <-r.g.ended:
+		return r.nextGeneration(), true, false
+	default:
+	}
+	if r.dueBehind(time.Now()) >= 0 {
+		return Step{}, false, false
+	}
+	for {
+		if r.passedTarget() {
+			r.target = nil
+			return Step{CaughtUp: true}, true, false
+		}
+		seg, held := r.g.ring.get(r.seq)
+		if !held {
+			r.jump()
+			if len(r.pending) > 0 || r.dueBehind(time.Now()) >= 0 {
+				return r.TryNext()
+			}
+			continue
+		}
+		if seg == nil {
+			return Step{}, false, !r.unresolved()
+		}
+		r.seq++
+		if step, ok := r.take(seg); ok {
+			return step, true, false
+		}
+	}
+}
+
+// Next returns the next step, reading from Kafka or waiting for new records as
+// needed. It returns ctx's cause when ctx ends.
+func (r *Reader) Next(ctx context.Context) (Step, error) {
+	for {
+		step, ok, parked := r.TryNext()
+		if ok {
+			return step, nil
+		}
+		if !parked && r.dueBehind(time.Now()) >= 0 {
+			step, ok, err := r.read(ctx)
+			if err != nil {
+				return Step{}, err
+			}
+			if ok {
+				return step, nil
+			}
+			continue
+		}
+		end, changed := r.g.ring.end()
+		if end != r.seq {
+			continue
+		}
+		r.resolve(ctx)
+		var retry <-chan time.Time
+		if d := r.retryIn(time.Now()); d > 0 {
+			t := time.NewTimer(d)
+			retry = t.C
+			defer t.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return Step{}, context.Cause(ctx)
+		case <-changed:
+		case <-r.g.ended:
+		case <-retry:
+		}
+	}
+}
+
+// take applies a segment of the hot tail to the positions. ok is false where
+// there is nothing to say.
+func (r *Reader) take(seg *Segment) (Step, bool) {
+	if seg.Growth != nil {
+		return r.grow(seg.Growth)
+	}
+	fits := true
+	for _, m := range seg.Moves {
+		fits = fits && r.cur[m.Partition] == m.From
+	}
+	if !fits {
+		for _, m := range seg.Moves {
+			if r.cur[m.Partition] < m.From {
+				r.findBehind()
+				break
+			}
+		}
+		seg = r.rest(seg)
+		if seg == nil {
+			return Step{}, false
+		}
+	}
+	for _, m := range seg.Moves {
+		r.cur[m.Partition] = m.Next
+	}
+	if seg.Gap != nil {
+		return Step{Gap: seg.Gap}, true
+	}
+	return Step{Segment: seg}, true
+}
+
+// rest returns what of a segment is new to this reader: nothing of a partition
+// that it reads from Kafka at present, and of the others what lies at or above
+// its position.
+func (r *Reader) rest(seg *Segment) *Segment {
+	out := &Segment{}
+	from := make(map[int32]int64, len(seg.Moves))
+	for _, m := range seg.Moves {
+		cur := r.cur[m.Partition]
+		if cur < m.From || cur >= m.Next {
+			continue
+		}
+		from[m.Partition] = cur
+		out.Moves = append(out.Moves, Move{Partition: m.Partition, From: cur, Next: m.Next})
+	}
+	if len(out.Moves) == 0 {
+		return nil
+	}
+	if seg.Gap != nil {
+		out.Gap = &Gap{Partition: seg.Gap.Partition, From: from[seg.Gap.Partition], To: seg.Gap.To, Reason: seg.Gap.Reason}
+		return out
+	}
+	for i := range seg.Records {
+		if at, ok := from[seg.Records[i].Partition]; ok && seg.Records[i].Offset >= at {
+			out.Records = append(out.Records, seg.Records[i])
+			out.bytes.Add(seg.Records[i].size())
+		}
+	}
+	return out
+}
+
+func (r *Reader) grow(g *Growth) (Step, bool) {
+	added := false
+	for p := int32(len(r.cur)); ; p++ {
+		start, ok := g.Start[p]
+		if !ok {
+			break
+		}
+		r.cur = append(r.cur, start)
+		added = true
+	}
+	return Step{Growth: g}, added
+}
+
+// jump goes on at the oldest segment held, after the one at seq was dropped.
+func (r *Reader) jump() {
+	lo, start := r.g.ring.startPositions()
+	r.seq = lo
+	if len(start) > len(r.cur) {
+		// The segment that announced these partitions was dropped too.
+		known := r.g.partitions()
+		growth := &Growth{Start: map[int32]int64{}}
+		for p := len(r.cur); p < len(start); p++ {
+			growth.Start[int32(p)] = r.g.firstOffset(int32(p), known[p].Oldest)
+			r.cur = append(r.cur, growth.Start[int32(p)])
+		}
+		r.pending = append(r.pending, Step{Growth: growth})
+	}
+	r.findBehind()
+}
+
+// dueBehind returns the place in behind of the partition to read next, or -1.
+// Partitions take turns.
+func (r *Reader) dueBehind(now time.Time) int {
+	for i := range r.behind {
+		j := (i + r.turn) % len(r.behind)
+		if !r.behind[j].retryAt.After(now) {
+			return j
+		}
+	}
+	return -1
+}
+
+// retryIn returns how long until something that failed is tried again; 0 when
+// there is nothing.
+func (r *Reader) retryIn(now time.Time) time.Duration {
+	d := time.Duration(0)
+	sooner := func(at time.Time) {
+		if left := max(at.Sub(now), time.Millisecond); d == 0 || left < d {
+			d = left
+		}
+	}
+	for _, l := range r.behind {
+		sooner(l.retryAt)
+	}
+	if r.unresolved() {
+		sooner(r.askAt)
+	}
+	return d
+}
+
+func (r *Reader) unresolved() bool { return slices.Contains(r.target, unknown) }
+
+// resolve asks again for the ends that the broker did not tell.
+func (r *Reader) resolve(ctx context.Context) {
+	if now := time.Now(); !r.unresolved() || r.askAt.After(now) {
+		return
+	}
+	ends, _ := r.f.ends(ctx)
+	for p, o := range r.target {
+		if end, ok := ends[int32(p)]; o == unknown && ok {
+			r.target[p] = end
+		}
+	}
+	r.askAt = time.Now().Add(time.Second)
+}
+
+// read takes one segment of a lagging partition from Kafka. A partition that
+// fails is tried again later and does not hold up the others.
+func (r *Reader) read(ctx context.Context) (Step, bool, error) {
+	i := r.dueBehind(time.Now())
+	if i < 0 {
+		return Step{}, false, nil
+	}
+	r.turn++
+	p := r.behind[i].partition
+	at, _ := r.g.ring.position(r.seq, p)
+	if r.cur[p] >= at {
+		r.behind = slices.Delete(r.behind, i, i+1)
+		return Step{}, false, nil
+	}
+	seg, err := r.g.history.segment(ctx, p, r.cur[p])
+	var retained *errRetained
+	var unreadable *errUnreadable
+	switch {
+	case err == nil:
+		r.behind[i].fails = 0
+		return r.takeHistory(i, seg, at)
+	case ctx.Err() != nil:
+		return Step{}, false, context.Cause(ctx)
+	case errors.As(err, &retained):
+		return r.gap(i, retained.start, GapRetention), true, nil
+	case errors.Is(err, errTruncated) && r.behind[i].fails+1 >= confirmTries:
+		// The live reader finds the same and ends the generation.
+		r.f.observer.PartitionError(p, err)
+	case errors.As(err, &unreadable) && r.behind[i].fails+1 >= confirmTries:
+		return r.gap(i, unreadable.End, GapUnreadable), true, nil
+	}
+	r.f.observer.PartitionError(p, err)
+	r.behind[i].fails++
+	r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].fails))
+	return Step{}, false, nil
+}
+
+// takeHistory applies a segment read from Kafka, as far as the hot tail at seq.
+func (r *Reader) takeHistory(i int, seg *Segment, upTo int64) (Step, bool, error) {
+	p := r.behind[i].partition
+	m := seg.Moves[0]
+	if m.Next > upTo {
+		seg = seg.before(upTo)
+	}
+	if r.cur[p] != m.From {
+		seg = r.rest(seg)
+	}
+	if seg == nil {
+		return Step{}, false, fmt.Errorf("partition %d: the read at offset %d brought offsets %d to %d", p, r.cur[p], m.From, m.Next)
+	}
+	r.cur[p] = seg.Moves[0].Next
+	if r.cur[p] >= upTo {
+		r.behind = slices.Delete(r.behind, i, i+1)
+	}
+	return Step{Segment: seg}, true, nil
+}
+
+// gap moves a lagging partition past offsets that will not come.
+func (r *Reader) gap(i int, to int64, reason GapReason) Step {
+	p := r.behind[i].partition
+	g := &Gap{Partition: p, From: r.cur[p], To: to, Reason: reason}
+	r.cur[p] = to
+	r.behind[i].fails = 0
+	r.findBehind()
+	return Step{Gap: g}
+}
+
+// passedTarget reports whether CaughtUp is due.
+func (r *Reader) passedTarget() bool {
+	if r.target == nil {
+		return false
+	}
+	for p, o := range r.target {
+		if o == unknown || r.cur[p] < o {
+			return false
+		}
+	}
+	return true
+}
+
+// nextGeneration starts over in the generation that follows.
+func (r *Reader) nextGeneration() Step {
+	previous := r.g.streamID
+	reason := ResetReason(0)
+	for {
+		select {
+		case <-r.g.ended:
+			r.g = r.g.next
+			reason = max(reason, r.g.reason)
+			continue
+		default:
+		}
+		break
+	}
+	known := r.g.partitions()
+	r.cur, r.target = make([]int64, len(known)), make([]int64, len(known))
+	for p := range known {
+		r.cur[p], r.target[p] = known[p].Oldest, known[p].Latest
+	}
+	r.behind, r.pending = nil, nil
+	r.seek()
+	if reason == 0 {
+		reason = ResetTopicRecreated
+	}
+	return Step{Reset: &Reset{Reason: reason, Previous: previous}}
+}
+
+// firstOffset returns where a partition that was added began.
+func (g *generation) firstOffset(p int32, otherwise int64) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if o, ok := g.added[p]; ok {
+		return o
+	}
+	return otherwise
+}
+
+func (r GapReason) String() string {
+	switch r {
+	case GapRetention:
+		return "retention"
+	case GapUnreadable:
+		return "unreadable"
+	default:
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+}
+
+func (r ResetReason) String() string {
+	switch r {
+	case ResetTopicRecreated:
+		return "topic re-created"
+	case ResetOtherStream:
+		return "other stream"
+	case ResetTruncated:
+		return "truncated"
+	default:
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+}
+
+// unknown stands for an end that the broker has not told.
+const unknown = math.MinInt64
+
+// Waiting is where a reader stood when it found nothing more in memory.
+type Waiting struct {
+	g   *generation
+	seq uint64
+}
+
+// Waiting returns where the reader stands, to be asked later whether there is
+// more, from any goroutine.
+func (r *Reader) Waiting() Waiting { return Waiting{g: r.g, seq: r.seq} }
+
+// Ready reports whether a reader that stood there can go on.
+func (w Waiting) Ready() bool {
+	select {
+	case <-w.g.ended:
+		return true
+	default:
+	}
+	end, _ := w.g.ring.end()
+	return end != w.seq
+}

@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+// limiter counts connections in all and for each client address.
+type limiter struct {
+	total, perIP int
+	trusted      []netip.Prefix
+
+	mu    sync.Mutex
+	count int
+	byIP  map[netip.Addr]int
+}
+
+// slot is one admitted connection. It is given back once, however often
+// release is called.
+type slot struct {
+	l    *limiter
+	peer netip.Addr
+	once sync.Once
+}
+
+func (s *slot) release() {
+	s.once.Do(func() {
+		s.l.mu.Lock()
+		defer s.l.mu.Unlock()
+		s.l.count--
+		if s.l.byIP[s.peer]--; s.l.byIP[s.peer] <= 0 {
+			delete(s.l.byIP, s.peer)
+		}
+	})
+}
+
+// admit takes a slot, or says which limit was reached.
+func (l *limiter) admit(peer netip.Addr) (*slot, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count >= l.total {
+		return nil, "connections"
+	}
+	if l.byIP[peer] >= l.perIP {
+		return nil, "connections_per_ip"
+	}
+	if l.byIP == nil {
+		l.byIP = map[netip.Addr]int{}
+	}
+	l.count++
+	l.byIP[peer]++
+	return &slot{l: l, peer: peer}, ""
+}
+
+// peerOf returns the client's address. Forwarded addresses are believed only
+// from a trusted proxy, and read from right to left: the first address that is
+// not a trusted proxy's is the client. Whatever stands left of it, the client
+// may have made up.
+func (l *limiter) peerOf(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	peer, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	peer = peer.Unmap().WithZone("")
+	if !l.isTrusted(peer) {
+		return peer
+	}
+	var hops []string
+	for _, h := range r.Header.Values("X-Forwarded-For") {
+		hops = append(hops, strings.Split(h, ",")...)
+	}
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return peer
+		}
+		peer = hop.Unmap().WithZone("")
+		if !l.isTrusted(peer) {
+			return peer
+		}
+	}
+	return peer
+}
+
+func (l *limiter) isTrusted(a netip.Addr) bool {
+	for _, p := range l.trusted {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dashflow/dashstream/internal/httpserve"
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/settings"
+	"github.com/dashflow/dashstream/internal/wire"
+)
+
+// Settings is what a user can set of the gateway. Start from
+// [DefaultSettings]; see package settings for the tags.
+type Settings struct {
+	Listen string `name:"listen" envs:"DASHSTREAM_LISTEN" placeholder:"HOST:PORT" group:"Gateway" help:"Address of pages, API and metrics; port 0 takes a free one." unset:"WEBSOCKET_HOST:WEBSOCKET_PORT"`
+	Host   string `name:"websocket-host" envs:"WEBSOCKET_HOST" placeholder:"HOST" group:"Gateway" help:"Address to listen on, where --listen is not set."`
+	Port   int    `name:"websocket-port" envs:"WEBSOCKET_PORT" placeholder:"PORT" group:"Gateway" help:"Port to listen on, where --listen is not set." min:"0" max:"65535"`
+
+	Token          settings.Secret `name:"token" envs:"DASHSTREAM_TOKEN" placeholder:"SECRET" group:"Gateway access" help:"Token that clients must show. Other users of the machine can see flags; prefer the variable or the file."`
+	TokenFile      string          `name:"token-file" envs:"DASHSTREAM_TOKEN_FILE" placeholder:"PATH" group:"Gateway access" help:"File with the token that clients must show."`
+	Open           bool            `name:"open" envs:"DASHSTREAM_OPEN" group:"Gateway access" help:"Serve without a token beyond this machine: everybody who can connect reads everything."`
+	AllowedOrigins []string        `name:"allowed-origins" envs:"DASHSTREAM_ALLOWED_ORIGINS" placeholder:"ORIGIN,..." group:"Gateway access" help:"Origins of other sites whose pages may connect; * allows all." unset:"the gateway's own page"`
+	TrustedProxies Prefixes        `name:"websocket-trusted-proxy-ips" envs:"WEBSOCKET_TRUSTED_PROXY_IPS" placeholder:"CIDR,..." group:"Gateway access" help:"Proxies whose X-Forwarded-For tells the client's address."`
+
+	MaxPayloadBytes     int              `name:"max-payload-bytes" envs:"WEBSOCKET_MAX_PAYLOAD_BYTES,DASHSTREAM_MAX_PAYLOAD_BYTES" placeholder:"BYTES" group:"Gateway limits" help:"Largest record, framed and decompressed; a larger one is shown as such." min:"1024" max:"104857600"`
+	MaxConnections      int              `name:"websocket-max-connections" envs:"WEBSOCKET_MAX_CONNECTIONS" placeholder:"N" group:"Gateway limits" help:"Most clients at a time." min:"1" max:"1000000"`
+	MaxConnectionsPerIP int              `name:"websocket-max-connections-per-ip" envs:"WEBSOCKET_MAX_CONNECTIONS_PER_IP" placeholder:"N" group:"Gateway limits" help:"Most clients at a time from one address." min:"1" max:"1000000"`
+	SendTimeout         settings.Seconds `name:"websocket-send-timeout-secs" envs:"WEBSOCKET_SEND_TIMEOUT_SECS" placeholder:"SECONDS" group:"Gateway limits" help:"Time in which a client must take 64 KiB; one that does not is disconnected and may resume." min:"0.1" max:"300"`
+	TailMiB             int              `name:"hot-tail-mib" envs:"DASHSTREAM_HOT_TAIL_MIB" placeholder:"MIB" group:"Gateway limits" help:"Memory for the newest records, shared by all clients." min:"1" max:"65536"`
+	CacheMiB            int              `name:"history-cache-mib" envs:"DASHSTREAM_HISTORY_CACHE_MIB" placeholder:"MIB" group:"Gateway limits" help:"Memory for older records that clients resume from, shared by all clients." min:"1" max:"65536"`
+
+	ShutdownTimeout settings.Seconds `name:"shutdown-timeout-secs" envs:"DASHSTREAM_SHUTDOWN_TIMEOUT_SECS" placeholder:"SECONDS" group:"Process" help:"Longest time to finish what was begun after a signal to stop." min:"0.1" max:"300"`
+	ReadyFile       string           `name:"ready-file" envs:"DASHSTREAM_READY_FILE" placeholder:"PATH" group:"Process" help:"File to write, as JSON, when the process is ready: pid and addresses."`
+	Pprof           bool             `name:"pprof" envs:"DASHSTREAM_PPROF" group:"Process" help:"Serve the profiler under /debug/pprof/."`
+}
+
+// DefaultSettings returns the settings of a user who set nothing.
+func DefaultSettings() Settings {
+	d := DefaultConfig("")
+	return Settings{
+		Host: "127.0.0.1", Port: 3002,
+		MaxPayloadBytes: wire.DefaultMaxBytes, MaxConnections: d.MaxConnections, MaxConnectionsPerIP: d.MaxConnectionsPerIP,
+		SendTimeout: settings.Seconds(d.SendTimeout), TailMiB: int(d.Feed.TailBytes >> 20), CacheMiB: int(d.Feed.CacheBytes >> 20),
+		ShutdownTimeout: settings.Seconds(10 * time.Second),
+	}
+}
+
+// Addr returns the address to listen on.
+func (s Settings) Addr() string {
+	if s.Listen != "" {
+		return s.Listen
+	}
+	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
+}
+
+// Validate reports every setting that cannot be used, before any I/O but the
+// reading of the token's file.
+func (s Settings) Validate() error {
+	var errs []error
+	if err := httpserve.ValidateAddr(s.Addr()); err != nil {
+		errs = append(errs, fmt.Errorf("--listen: %w", err))
+	}
+	token, err := s.token()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if err == nil && token == "" && !s.Open && !httpserve.Loopback(s.Addr()) {
+		errs = append(errs, fmt.Errorf("listening on %s, beyond this machine, needs a token: set DASHSTREAM_TOKEN or --token-file; or say with --open (DASHSTREAM_OPEN=true) that everybody may read everything", s.Addr()))
+	}
+	for _, o := range s.AllowedOrigins {
+		if o != "*" && !strings.Contains(o, "://") {
+			errs = append(errs, fmt.Errorf("--allowed-origins (DASHSTREAM_ALLOWED_ORIGINS): %q: want SCHEME://HOST[:PORT] or *", o))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	minTokenBytes = 8
+	maxTokenBytes = 4096
+)
+
+func (s Settings) token() (string, error) {
+	token, from := s.Token.Reveal(), "--token (DASHSTREAM_TOKEN)"
+	if s.TokenFile != "" {
+		if s.Token.IsSet() {
+			return "", errors.New("--token (DASHSTREAM_TOKEN) and --token-file (DASHSTREAM_TOKEN_FILE): want one of them")
+		}
+		b, err := os.ReadFile(s.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("--token-file (DASHSTREAM_TOKEN_FILE): %w", err)
+		}
+		token, from = strings.TrimSpace(string(b)), "--token-file (DASHSTREAM_TOKEN_FILE) "+s.TokenFile
+		if token == "" {
+			return "", fmt.Errorf("%s: the file is empty", from)
+		}
+	}
+	if token != "" && (len(token) < minTokenBytes || len(token) > maxTokenBytes) {
+		return "", fmt.Errorf("%s: %d bytes: want %d to %d", from, len(token), minTokenBytes, maxTokenBytes)
+	}
+	return token, nil
+}
+
+// Config turns valid settings into the configuration of a gateway.
+func (s Settings) Config(kafka kafkaclient.Settings, version string) (Config, error) {
+	token, err := s.token()
+	if err != nil {
+		return Config{}, err
+	}
+	c := DefaultConfig(kafka.Topic)
+	c.Feed.TailBytes, c.Feed.CacheBytes = int64(s.TailMiB)<<20, int64(s.CacheMiB)<<20
+	c.Feed.RequestTimeout = kafka.RequestTimeout.Duration()
+	c.Limits = wire.Limits{Framed: s.MaxPayloadBytes, Decoded: s.MaxPayloadBytes}
+	c.Token, c.Open, c.AllowedOrigins, c.TrustedProxies = token, s.Open, s.AllowedOrigins, s.TrustedProxies
+	c.MaxConnections, c.MaxConnectionsPerIP = s.MaxConnections, s.MaxConnectionsPerIP
+	c.SendTimeout = s.SendTimeout.Duration()
+	c.Version = version
+	return c, c.Validate()
+}
+
+// Prefixes is a list of addresses and networks.
+type Prefixes []netip.Prefix
+
+// Allowed says what may be written.
+func (Prefixes) Allowed() string { return "IP addresses and CIDRs, comma separated" }
+
+// String gives the list as it is written.
+func (p Prefixes) String() string {
+	out := make([]string, len(p))
+	for i, x := range p {
+		out[i] = x.String()
+	}
+	return strings.Join(out, ",")
+}
+
+// MarshalText is the inverse of UnmarshalText.
+func (p Prefixes) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the list; a single address is a network of one.
+func (p *Prefixes) UnmarshalText(text []byte) error {
+	var out Prefixes
+	for item := range strings.SplitSeq(string(text), ",") {
+		item = strings.TrimSpace(item)
+		if item == "" || strings.EqualFold(item, "none") {
+			continue
+		}
+		if a, err := netip.ParseAddr(item); err == nil {
+			a = a.Unmap()
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		x, err := netip.ParsePrefix(item)
+		if err != nil {
+			return fmt.Errorf("%q is neither an address nor a CIDR", clip(item, 64))
+		}
+		out = append(out, x.Masked())
+	}
+	*p = out
+	return nil
+}

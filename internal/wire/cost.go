@@ -19,8 +19,8 @@ import (
 
 const (
 	// costFactor is how many times its size limit a message may take in
-	// memory. Real messages take one to six times their size.
-	costFactor = 8
+	// memory. Real messages take one to seven times their size.
+	costFactor = 12
 	// costFloor spares small limits: below it a message harms nobody.
 	costFloor = 16 << 20
 
@@ -28,8 +28,10 @@ const (
 	pointerCost = 2 * 8
 	// stringCost is the same for slices of strings and byte slices.
 	stringCost = 2 * 24
-	// entryCost is a map's slot with its share of growth.
-	entryCost = 160
+	// mapCost is a map with its first group of slots, entryCost a further slot
+	// with its share of growth.
+	mapCost   = 288
+	entryCost = 64
 )
 
 // checkCost refuses a message that would take too much memory. It allocates
@@ -64,6 +66,7 @@ type costNode struct {
 type costField struct {
 	known bool
 	each  int       // price of an occurrence, its content apart
+	once  int       // price of the first occurrence in a message, beyond that
 	perB  int       // price of a byte of its content, where it has no node
 	node  *costNode // message, or map entry
 }
@@ -79,7 +82,7 @@ var costs = sync.OnceValue(func() costTable {
 		n := &costNode{}
 		made[md.FullName()] = n
 		if mt, err := protoregistry.GlobalTypes.FindMessageByName(md.FullName()); err == nil {
-			n.size = int(reflect.TypeOf(mt.Zero().Interface()).Elem().Size())
+			n.size = allocSize(int(reflect.TypeOf(mt.Zero().Interface()).Elem().Size()))
 		}
 		fields := md.Fields()
 		for i := range fields.Len() {
@@ -90,9 +93,13 @@ var costs = sync.OnceValue(func() costTable {
 				f.node = add(fd.Message())
 				switch {
 				case fd.IsMap():
-					f.each = entryCost
+					f.each, f.once = entryCost, mapCost
 					if v := fd.MapValue().Message(); v != nil {
-						f.each += add(v).size // made even where the entry has no value
+						// The value is made even where the entry has none, and
+						// once where it has several: price it with the entry.
+						size := add(v).size
+						f.each += size
+						f.node.fields[2].each = -size
 					}
 				case fd.IsList():
 					f.each = pointerCost
@@ -113,7 +120,7 @@ var costs = sync.OnceValue(func() costTable {
 			}
 			n.fields[fd.Number()] = f
 			// Two bytes, tag and length, are the least that an occurrence takes.
-			least := f.each
+			least := f.each + f.once
 			if f.node != nil {
 				least += f.node.size
 			}
@@ -125,28 +132,42 @@ var costs = sync.OnceValue(func() costTable {
 	return t
 })
 
+// allocSize is what the allocator sets aside for size bytes.
+func allocSize(size int) int {
+	return cap(append([]byte(nil), make([]byte, size)...))
+}
+
 // cost adds up what b takes as a message of n's type, and stops once that is
 // above budget. What it cannot parse it leaves to the unmarshaller, which
 // stops at the same place.
 func (n *costNode) cost(b []byte, budget, depth int) int {
 	total := n.size
-	for len(b) > 0 && total <= budget {
-		f, rest, ok := nextField(b)
-		if !ok || depth == 0 {
-			return total
+	if depth == 0 {
+		return total
+	}
+	w := fields{rest: b}
+	var seen uint64 // fields of this message that were met, by number
+	for total <= budget {
+		before := len(w.rest)
+		if !w.next() {
+			break
 		}
-		b = rest
 		var price costField
-		if int(f.num) < len(n.fields) {
-			price = n.fields[f.num]
+		if int(w.num) < len(n.fields) {
+			price = n.fields[w.num]
+			if price.once > 0 && seen&(1<<w.num) == 0 {
+				seen |= 1 << w.num
+				total += price.once
+			}
 		}
 		switch {
-		case !price.known || f.typ != protowire.BytesType:
-			total += price.each + 2*f.size // as unknown bytes, or one number
+		case w.typ != protowire.BytesType || !price.known:
+			// A number, or unknown and kept as bytes.
+			total += price.each + 2*(before-len(w.rest))
 		case price.node != nil:
-			total += price.each + price.node.cost(f.bytes, budget-total, depth-1)
+			total += price.each + price.node.cost(w.bytes, budget-total, depth-1)
 		default:
-			total += price.each + price.perB*len(f.bytes)
+			total += price.each + price.perB*len(w.bytes)
 		}
 	}
 	return total

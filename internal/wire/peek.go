@@ -105,23 +105,24 @@ func (p *Peeker) Peek(frame []byte, l Limits) (Peeked, error) {
 // occurrences of one kind are merged, so are those of its header, and in a
 // header the last value of a field counts.
 func (p *Peeked) read() bool {
-	b := p.Message
-	for len(b) > 0 {
-		f, rest, ok := nextField(b)
-		if f.typ == protowire.BytesType && f.num >= 1 && f.num <= lastKind {
-			if kind := pb.MessageType(f.num); kind != p.Kind {
-				p.Kind, p.PeekedHeader, p.run = kind, PeekedHeader{}, b
+	w := fields{rest: p.Message}
+	for {
+		at := w.rest
+		ok := w.next()
+		if w.typ == protowire.BytesType && w.num >= 1 && w.num <= lastKind {
+			if kind := pb.MessageType(w.num); kind != p.Kind {
+				p.Kind, p.PeekedHeader, p.run = kind, PeekedHeader{}, at
 			}
-			ok = p.readBody(f.bytes) && ok
+			if !p.readBody(w.bytes) {
+				p.finish()
+				return false
+			}
 		}
 		if !ok {
 			p.finish()
-			return false
+			return w.ended()
 		}
-		b = rest
 	}
-	p.finish()
-	return true
 }
 
 const (
@@ -136,55 +137,52 @@ const (
 // readBody merges the headers of a message into h and reports whether the
 // message could be walked to its end.
 func (h *PeekedHeader) readBody(b []byte) bool {
-	for len(b) > 0 {
-		f, rest, ok := nextField(b)
-		if f.num == headerNumber && f.typ == protowire.BytesType {
+	w := fields{rest: b}
+	for {
+		ok := w.next()
+		if w.num == headerNumber && w.typ == protowire.BytesType {
 			h.Present = true
-			ok = h.readHeader(f.bytes) && ok
+			if !h.readHeader(w.bytes) {
+				return false
+			}
 		}
 		if !ok {
-			return false
+			return w.ended()
 		}
-		b = rest
 	}
-	return true
 }
 
 func (h *PeekedHeader) readHeader(b []byte) bool {
-	for len(b) > 0 {
-		f, rest, ok := nextField(b)
-		if !ok {
-			return false
-		}
-		b = rest
-		switch f.typ {
+	w := fields{rest: b}
+	for w.next() {
+		switch w.typ {
 		case protowire.VarintType:
-			switch f.num {
+			switch w.num {
 			case 2:
-				h.TimestampUS = int64(f.varint)
+				h.TimestampUS = int64(w.varint)
 			case 5:
-				h.Sequence = f.varint
+				h.Sequence = w.varint
 			case 6:
-				h.Type = pb.MessageType(f.varint)
+				h.Type = pb.MessageType(w.varint)
 			case 8:
-				h.Compression = pb.CompressionType(f.varint)
+				h.Compression = pb.CompressionType(w.varint)
 			case 9:
-				h.SchemaVersion = uint32(f.varint)
+				h.SchemaVersion = uint32(w.varint)
 			}
 		case protowire.BytesType:
-			switch f.num {
+			switch w.num {
 			case 1:
-				h.MessageID = f.bytes
+				h.MessageID = w.bytes
 			case 3:
-				h.TenantID = f.bytes
+				h.TenantID = w.bytes
 			case 4:
-				h.ThreadID = f.bytes
+				h.ThreadID = w.bytes
 			case 7:
-				h.ParentID = f.bytes
+				h.ParentID = w.bytes
 			}
 		}
 	}
-	return true
+	return w.ended()
 }
 
 func (h *PeekedHeader) finish() {
@@ -224,40 +222,59 @@ func (p *Peeked) eachEvent(yield func(PeekedHeader, error) bool) {
 		return
 	}
 	const batchNumber = protowire.Number(pb.MessageType_MESSAGE_TYPE_EVENT_BATCH)
-	for message := p.run; len(message) > 0; {
-		f, rest, ok := nextField(message)
-		message = rest
-		if f.num == batchNumber && f.typ == protowire.BytesType {
-			sound, goOn := eachEventOf(f.bytes, yield)
-			if !goOn {
+	w := fields{rest: p.run}
+	for {
+		ok := w.next()
+		if w.num == batchNumber && w.typ == protowire.BytesType {
+			switch eachEventOf(w.bytes, yield) {
+			case walkStopped:
+				return
+			case walkBroken:
+				yield(PeekedHeader{}, errBatch())
 				return
 			}
-			ok = ok && sound
 		}
 		if !ok {
-			yield(PeekedHeader{}, refuse(ReasonMalformed, "event batch: not protobuf, or cut off"))
+			if !w.ended() {
+				yield(PeekedHeader{}, errBatch())
+			}
 			return
 		}
 	}
 }
 
-// eachEventOf reports whether batch could be walked to its end, and whether
-// the caller wants more.
-func eachEventOf(batch []byte, yield func(PeekedHeader, error) bool) (sound, goOn bool) {
-	for len(batch) > 0 {
-		f, rest, ok := nextField(batch)
-		batch = rest
-		if f.num == eventsNumber && f.typ == protowire.BytesType {
+type walkEnd int
+
+const (
+	walkDone    walkEnd = iota // to the end of a sound message
+	walkStopped                // by the caller
+	walkBroken                 // by bytes that are no message
+)
+
+func eachEventOf(batch []byte, yield func(PeekedHeader, error) bool) walkEnd {
+	w := fields{rest: batch}
+	for {
+		ok := w.next()
+		if w.num == eventsNumber && w.typ == protowire.BytesType {
 			var h PeekedHeader
-			ok = h.readBody(f.bytes) && ok
+			sound := h.readBody(w.bytes)
 			h.finish()
-			if (ok || h.Present) && !yield(h, nil) {
-				return true, false
+			if (sound && ok || h.Present) && !yield(h, nil) {
+				return walkStopped
+			}
+			if !sound {
+				return walkBroken
 			}
 		}
 		if !ok {
-			return false, true
+			if w.ended() {
+				return walkDone
+			}
+			return walkBroken
 		}
 	}
-	return true, true
+}
+
+func errBatch() error {
+	return refuse(ReasonMalformed, "event batch: not protobuf, or cut off")
 }

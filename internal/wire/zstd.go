@@ -32,7 +32,9 @@ var (
 		e, err := zstd.NewWriter(nil,
 			zstd.WithEncoderLevel(zstd.SpeedDefault),
 			zstd.WithEncoderConcurrency(1),
-			zstd.WithWindowSize(zstdEncoderWindow))
+			zstd.WithWindowSize(zstdEncoderWindow),
+			// A small frame would leave its content size out otherwise.
+			zstd.WithSingleSegment(true))
 		if err != nil {
 			return err
 		}

@@ -31,9 +31,10 @@ const (
 	awsRoleSession       = "dashstream"
 )
 
-// awsCredentials returns the function that gives the keys for one authentication.
-func (s Settings) awsCredentials() func(context.Context) (aws.Auth, error) {
-	src := &awsSource{s: s, client: &http.Client{Timeout: credentialsTimeout}}
+// awsCredentials returns the function that gives the keys for one authentication. home is the directory of the default
+// shared credentials file; empty is none.
+func (s Settings) awsCredentials(home string) func(context.Context) (aws.Auth, error) {
+	src := &awsSource{s: s, home: home, client: &http.Client{Timeout: credentialsTimeout}}
 	switch {
 	case s.AWSAccessKeyID != "":
 		auth := aws.Auth{AccessKey: s.AWSAccessKeyID, SecretKey: s.AWSSecretAccessKey.Reveal(), SessionToken: s.AWSSessionToken.Reveal()}
@@ -55,6 +56,7 @@ func (s Settings) awsCredentials() func(context.Context) (aws.Auth, error) {
 
 type awsSource struct {
 	s      Settings
+	home   string
 	client *http.Client
 }
 
@@ -250,11 +252,10 @@ func (a *awsSource) sharedFile() (aws.Auth, error) {
 	path, profile := a.s.AWSSharedCredentialsFile, firstNonEmpty(a.s.AWSProfile, "default")
 	asked := a.s.AWSProfile != "" || path != ""
 	if path == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
+		if a.home == "" {
 			return aws.Auth{}, errNoProfile
 		}
-		path = filepath.Join(home, ".aws", "credentials")
+		path = filepath.Join(a.home, ".aws", "credentials")
 	}
 	text, err := readFile("AWS_SHARED_CREDENTIALS_FILE", path)
 	if err != nil {

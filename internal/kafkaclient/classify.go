@@ -118,6 +118,9 @@ func classifySecurity(err error) Class {
 	if _, ok := errors.AsType[*ChallengeError](err); ok {
 		return ClassAuthentication
 	}
+	if _, ok := errors.AsType[*HangUpError](err); ok {
+		return ClassAuthentication
+	}
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
 		// The broker hung up on our first words: it expects TLS or SASL, and we sent neither.
 		return ClassAuthentication

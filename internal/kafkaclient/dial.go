@@ -6,20 +6,23 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // dialer opens the connections of a client.
 type dialer struct {
-	network string        // tcp, tcp4 or tcp6
-	timeout time.Duration // for the whole attempt, TLS handshake included
-	tls     *tls.Config   // nil for plaintext
+	network  string        // tcp, tcp4 or tcp6
+	timeout  time.Duration // for the whole attempt, TLS handshake included
+	tls      *tls.Config   // nil for plaintext
+	requests int64         // requests until a new connection is authenticated; 0 without SASL
 }
 
 // dial connects to host, a host:port. Its errors are typed: net.OpError for what happens below TLS, *HandshakeError for
-// TLS. On a plaintext connection the first read fails with *ProtocolError when the other side does not speak Kafka.
+// TLS. The first reads may fail with *ProtocolError or *HangUpError.
 func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -28,7 +31,7 @@ func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	if d.tls == nil {
-		return &plainConn{Conn: conn, addr: addr}, nil
+		return &watchedConn{Conn: conn, addr: addr, requests: d.requests}, nil
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -42,7 +45,7 @@ func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		_ = conn.Close()
 		return nil, &HandshakeError{Addr: addr, Err: err}
 	}
-	return tlsConn, nil
+	return &watchedConn{Conn: tlsConn, addr: addr, requests: d.requests}, nil
 }
 
 // HandshakeError is a TLS handshake with a broker that did not succeed.
@@ -68,15 +71,42 @@ func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("%s speaks %s, not plaintext Kafka", e.Addr, e.Spoken)
 }
 
-// plainConn looks at the first bytes of the answer. A Kafka answer begins with its size, which would be over 350 MB if
-// it looked like a TLS record or an HTTP status line.
-type plainConn struct {
-	net.Conn
-	addr  string
-	begun atomic.Bool
+// HangUpError is a connection that the broker closed while the client was introducing itself, without saying why.
+type HangUpError struct {
+	Addr string
+	// Handshake is true when the broker heard only the name of the SASL mechanism, false when it heard the secret.
+	Handshake bool
+	Err       error
 }
 
-func (c *plainConn) Read(p []byte) (int, error) {
+func (e *HangUpError) Error() string {
+	stage := "authentication"
+	if e.Handshake {
+		stage = "the SASL handshake"
+	}
+	return fmt.Sprintf("%s closed the connection during %s: %v", e.Addr, stage, e.Err)
+}
+
+// Unwrap returns the error of the read, so that the client goes on to treat it as a closed connection.
+func (e *HangUpError) Unwrap() error { return e.Err }
+
+// watchedConn gives the first errors of a connection their meaning. It looks at the first bytes of the answer: a Kafka
+// answer begins with its size, which would be over 350 MB if it looked like a TLS record or an HTTP status line. And it
+// counts requests, each of which the client writes at once, because some brokers answer a wrong password by hanging up.
+type watchedConn struct {
+	net.Conn
+	addr     string
+	requests int64 // until authenticated
+	written  atomic.Int64
+	begun    atomic.Bool
+}
+
+func (c *watchedConn) Write(p []byte) (int, error) {
+	c.written.Add(1)
+	return c.Conn.Write(p)
+}
+
+func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	// A size split over two reads goes unnoticed and leaves the client's own, less telling error.
 	if n >= 4 && c.begun.CompareAndSwap(false, true) {
@@ -87,8 +117,16 @@ func (c *plainConn) Read(p []byte) (int, error) {
 			return 0, &ProtocolError{Addr: c.addr, Spoken: "HTTP"}
 		}
 	}
+	if err != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		if written := c.written.Load(); written >= saslHandshakeRequest && written <= c.requests {
+			err = &HangUpError{Addr: c.addr, Handshake: written == saslHandshakeRequest, Err: err}
+		}
+	}
 	return n, err
 }
+
+// A client asks for versions first, then names the mechanism, then authenticates.
+const saslHandshakeRequest = 2
 
 // The first bytes of a TLS record.
 const (

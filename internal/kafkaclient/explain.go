@@ -147,8 +147,8 @@ func (x explainer) tls(err error) (cause, fix string) {
 			"set KAFKA_SECURITY_PROTOCOL to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port" + x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
 	}
 	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
-		return addr + " accepts connections, but does not answer a TLS handshake",
-			"check that KAFKA_BROKERS names a TLS port of the broker"
+		return addr + " accepts connections, but does not answer a TLS handshake: it probably does not speak TLS",
+			"set KAFKA_SECURITY_PROTOCOL to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port" + x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
 	}
 	return "the TLS handshake failed", "check the KAFKA_SSL_* settings and the broker's listener"
 }
@@ -184,12 +184,12 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	mechanism := x.value(func(s *Settings) string { return string(s.SASLMechanism) })
 	protocol := x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
-		if x.s != nil && x.s.SecurityProtocol.SASL() {
-			return "the broker closed the connection during the authentication: the user name or password is wrong, or the listener has other security",
-				"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SECURITY_PROTOCOL" + protocol
-		}
 		return "the broker closed the connection without an answer: the listener expects SASL or TLS and the client does not",
 			"set KAFKA_SECURITY_PROTOCOL to what the listener has" + protocol
+	}
+	if e, ok := errors.AsType[*HangUpError](err); ok && e.Handshake {
+		return "the listener does not offer this SASL mechanism, or does not authenticate with SASL at all",
+			"set KAFKA_SASL_MECHANISM" + mechanism + " and KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has"
 	}
 	switch {
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
@@ -204,6 +204,10 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	case x.s != nil && x.s.SASLMechanism == MechanismAWSMSKIAM:
 		return "the cluster does not accept the AWS identity, or its policy lacks kafka-cluster:Connect",
 			"check the AWS_* variables and the IAM policy"
+	}
+	if _, ok := errors.AsType[*HangUpError](err); ok {
+		return "the user name or password is wrong, or the listener has no such user, no such mechanism, or no SASL",
+			"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SASL_MECHANISM" + mechanism + " and KAFKA_SECURITY_PROTOCOL" + protocol
 	}
 	return "the user name or password is wrong, or the user does not exist for this mechanism",
 		"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM" + mechanism

@@ -24,7 +24,10 @@ func (s Settings) ClientOptions(logger *slog.Logger, clientID string) ([]kgo.Opt
 	if err != nil {
 		return nil, err
 	}
-	dialer := &dialer{network: s.AddressFamily.network(), timeout: s.ConnectTimeout.Duration(), tls: tlsConfig}
+	dialer := &dialer{
+		network: s.AddressFamily.network(), timeout: s.ConnectTimeout.Duration(), tls: tlsConfig,
+		requests: s.authenticationRequests(),
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(s.Brokers...),
 		kgo.ClientID(clientID),

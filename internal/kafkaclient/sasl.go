@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/aws"
@@ -31,10 +32,24 @@ func (s Settings) saslMechanism() (sasl.Mechanism, error) {
 			return oauth.Auth{Token: token, Extensions: s.OAuthExtensions}, err
 		})), nil
 	case MechanismAWSMSKIAM:
-		fetch := s.awsCredentials()
-		return credentialed(aws.ManagedStreamingIAM(fetch)), nil
+		// Without a home directory there is no default file, which is no error: the keys may come from elsewhere.
+		home, _ := os.UserHomeDir()
+		return credentialed(aws.ManagedStreamingIAM(s.awsCredentials(home))), nil
 	default:
 		return nil, fmt.Errorf("KAFKA_SASL_MECHANISM=%q: not supported", s.SASLMechanism)
+	}
+}
+
+// authenticationRequests is how many requests a connection has sent when it is authenticated: versions, handshake, and
+// one or, for SCRAM, two steps.
+func (s Settings) authenticationRequests() int64 {
+	switch {
+	case !s.SecurityProtocol.SASL():
+		return 0
+	case s.SASLMechanism == MechanismScramSHA256 || s.SASLMechanism == MechanismScramSHA512:
+		return saslHandshakeRequest + 2
+	default:
+		return saslHandshakeRequest + 1
 	}
 }
 

@@ -20,6 +20,9 @@ type Broker struct {
 	cluster *kfake.Cluster
 	logger  *slog.Logger
 
+	stopRetention context.CancelFunc
+	retaining     sync.WaitGroup
+
 	closing  sync.Once
 	closed   chan struct{} // closed when shutting down is complete
 	closeErr error         // set before closed
@@ -66,14 +69,31 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	}
 	undo = append(undo, b.ln.Close)
 
+	starts := &logStarts{log: b.dir.log()}
+	rec := &recovery{log: b.dir.log(), starts: starts, logger: b.logger}
+	if err := rec.run(ctx); err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
 	if b.cluster, err = kfake.NewCluster(b.fakeOptions()...); err != nil {
 		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
 	}
 	undo = append(undo, func() error { b.cluster.Close(); return nil })
-
+	if err := rec.finish(b.cluster); err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
+	// The names of a first start's files have to be on disk before a client's records are.
+	if err := syncDir(b.dir.log()); err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+
+	(&requests{cluster: b.cluster, starts: starts, logger: b.logger}).install()
+	ret := &retention{cluster: b.cluster, log: b.dir.log(), starts: starts, logger: b.logger}
+	retentionCtx, cancel := context.WithCancel(context.Background())
+	b.stopRetention = cancel
+	b.retaining.Go(func() { ret.run(retentionCtx, b.opts.RetentionInterval) })
 	close(b.ln.open)
 	b.logger.Info("embedded broker started", "addr", b.Addr(), "data_dir", b.dir.path, "cluster_id", b.dir.id.ClusterID, "fsync", b.opts.Fsync)
 	return nil
@@ -128,6 +148,8 @@ func (b *Broker) shutdown() {
 	defer close(b.closed)
 	start := time.Now()
 	lnErr := b.ln.Close()
+	b.stopRetention()
+	b.retaining.Wait() // kfake's methods block for ever once it is closed
 	b.cluster.Close()
 	// kfake tells its connections to end but does not wait for them; they end at once.
 	ctx, cancel := context.WithTimeout(context.Background(), stallTimeout)

@@ -1,0 +1,117 @@
+package embedded_test
+
+import (
+	"bytes"
+	"hash/crc32"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// logRecorder keeps what a broker logs.
+type logRecorder struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logRecorder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logRecorder) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *logRecorder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logRecorder) contains(s string) bool { return strings.Contains(l.String(), s) }
+
+func (l *logRecorder) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
+}
+
+// rawProducer sends produce requests with a sequence number of the test's choice.
+type rawProducer struct {
+	cl      *kgo.Client
+	topic   string
+	topicID [16]byte
+	id      int64
+	epoch   int16
+}
+
+func newRawProducer(t *testing.T, cl *kgo.Client, topic string) *rawProducer {
+	t.Helper()
+	req := kmsg.NewPtrInitProducerIDRequest()
+	resp, err := req.RequestWith(within(t), cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRawProducerAs(t, cl, topic, resp.ProducerID, resp.ProducerEpoch)
+}
+
+func newRawProducerAs(t *testing.T, cl *kgo.Client, topic string, id int64, epoch int16) *rawProducer {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(within(t), cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rawProducer{cl: cl, topic: topic, topicID: resp.Topics[0].TopicID, id: id, epoch: epoch}
+}
+
+// send produces a batch of one record to partition 0 and returns the offset the broker answers.
+func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
+	t.Helper()
+	rec := kmsg.NewRecord()
+	rec.Value = []byte(value)
+	rec.Length = int32(len(rec.AppendTo(nil)) - 1) // the length itself is one byte for so short a record
+	b := kmsg.NewRecordBatch()
+	b.PartitionLeaderEpoch = -1
+	b.Magic = 2
+	b.NumRecords = 1
+	b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.id, p.epoch, int32(sequence)
+	b.Records = rec.AppendTo(nil)
+	b.Length = int32(len(b.AppendTo(nil)) - 12)
+	b.CRC = int32(crc32.Checksum(b.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))
+
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = -1
+	req.TimeoutMillis = 1000
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.TopicID = p.topic, p.topicID
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Records = b.AppendTo(nil)
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(within(t), p.cl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := resp.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+		t.Fatalf("produce %q with sequence %d: %v", value, sequence, err)
+	}
+	return got.BaseOffset
+}

@@ -190,8 +190,8 @@ func TestReadersFromEverywhereSeeEachRecordOnceInOrder(t *testing.T) {
 			p.produce(t, int32(i%3), more/40, 400)
 		}
 	})
-	wg.Go(func() { early.until("all", func() bool { return early.count == 1500+more }) })
-	wg.Go(func() { middle.until("the rest", func() bool { return middle.count == 1+250+500+more }) })
+	early.until("all", func() bool { return early.count == 1500+more })
+	middle.until("the rest", func() bool { return middle.count == 1+250+500+more })
 	wg.Wait()
 	// This one slept until everything had passed the tail.
 	late.until("what came since", func() bool { return late.count == more })

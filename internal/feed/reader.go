@@ -140,7 +140,9 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			return nil, err
 		}
 		for p := range r.cur {
-			r.cur[p] = position(since, int32(p), latest[p])
+			// The ends were listed before: what came between the two questions
+			// lies after them.
+			r.cur[p] = min(latest[p], position(since, int32(p), latest[p]))
 		}
 	default:
 		copy(r.cur, latest)

@@ -1,0 +1,266 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/streampb"
+	"github.com/dashflow/dashstream/internal/testkafka"
+	"github.com/dashflow/dashstream/internal/wire"
+)
+
+const fieldCaughtUp = 5
+
+func frameOf(f *streampb.ServerFrame) []byte {
+	body, err := proto.Marshal(f)
+	if err != nil {
+		panic(err) // our own message
+	}
+	h := []byte{0x82}
+	switch n := len(body); {
+	case n < 126:
+		h = append(h, byte(n))
+	case n < 1<<16:
+		h = binary.BigEndian.AppendUint16(append(h, 126), uint16(n))
+	default:
+		h = binary.BigEndian.AppendUint64(append(h, 127), uint64(n))
+	}
+	return append(h, body...)
+}
+
+// value is a stored message of about size bytes that carries its time.
+func value(thread string, size int) []byte {
+	v, err := wire.Append(nil, &dashstreampb.DashStreamMessage{Message: &dashstreampb.DashStreamMessage_TokenChunk{TokenChunk: &dashstreampb.TokenChunk{
+		Header: &dashstreampb.Header{MessageId: make([]byte, 16), ThreadId: thread, TenantId: "default", Sequence: 1, TimestampUs: time.Now().UnixMicro(), Type: dashstreampb.MessageType_MESSAGE_TYPE_TOKEN_CHUNK},
+		Text:   strings.Repeat("x", max(0, size-70)),
+	}}}, wire.MaxProducerBytes)
+	if err != nil {
+		panic(err) // our own message
+	}
+	return v
+}
+
+// batches encodes records as the gateway does: frames of about 64 KiB.
+func batches(records, size int) [][]byte {
+	v := value("thread", size)
+	per := max(1, 64<<10/(len(v)+128))
+	var out [][]byte
+	for at := 0; at < records; at += per {
+		batch := &streampb.Batch{Cursor: &streampb.Cursor{StreamId: "0123456789abcdef", Partitions: []*streampb.PartitionOffset{{NextOffset: int64(at + per)}}}}
+		for i := at; i < min(at+per, records); i++ {
+			batch.Records = append(batch.Records, &streampb.Record{Offset: int64(i), TimestampMs: time.Now().UnixMilli(), Key: []byte("thread"), Value: v})
+		}
+		out = append(out, frameOf(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}))
+	}
+	return out
+}
+
+// audience connects clients and has each wait for what reached gives.
+func audience(b *testing.B, addr string, n int, sub func(i int) *streampb.Subscribe) []*subscriber {
+	b.Helper()
+	out := make([]*subscriber, n)
+	for i := range out {
+		s, err := dial(addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = s.conn.Close() })
+		if sub != nil {
+			if err := s.subscribe(sub(i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		out[i] = s
+	}
+	for _, s := range out {
+		if err := s.until(fieldCaughtUp); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return out
+}
+
+// receive lets every client read until it has n records.
+func receive(b *testing.B, clients []*subscriber, n func(i int) int) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() {
+			for c.records < n(i) {
+				if _, err := c.next(); err != nil {
+					b.Errorf("client %d after %d records: %v", i, c.records, err)
+					return
+				}
+			}
+		})
+	}
+	return &wg
+}
+
+func latest(int) *streampb.Subscribe { return &streampb.Subscribe{} }
+
+// BenchmarkBurst sends 50,000 records of 300 bytes to 100 clients.
+func BenchmarkBurst(b *testing.B) {
+	const records, size, clients = 50_000, 300, 100
+	report := func(b *testing.B, s *server, before usage, d time.Duration, rounds int) float64 {
+		deliveries := float64(records * clients * rounds)
+		cpu := (s.usage(b).CPU - before.CPU) / deliveries * 1e6
+		b.ReportMetric(cpu, "server-CPU-s/Mdeliveries")
+		b.ReportMetric(deliveries/d.Seconds()/1e6, "Mdeliveries/s")
+		return cpu
+	}
+	var bare float64
+	b.Run("bare", func(b *testing.B) {
+		s := startServer(b, "bare")
+		cs := audience(b, s.addr, clients, nil)
+		before := s.usage(b)
+		start := time.Now()
+		rounds := 0
+		for b.Loop() {
+			rounds++
+			wg := receive(b, cs, func(int) int { return records * rounds })
+			s.ask(b, fmt.Sprintf("%d %d", records, size))
+			wg.Wait()
+		}
+		bare = report(b, s, before, time.Since(start), rounds)
+	})
+	b.Run("gateway", func(b *testing.B) {
+		c := testkafka.Start(b, testkafka.Options{})
+		topic := c.Topic(b, 3)
+		cl := c.Client(b, kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1<<20))
+		s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
+		cs := audience(b, s.addr, clients, latest)
+		recs := make([]*kgo.Record, records)
+		before := s.usage(b)
+		var elapsed time.Duration
+		rounds := 0
+		for b.Loop() {
+			rounds++
+			for i := range recs {
+				th := fmt.Sprintf("thread-%d", i%50)
+				recs[i] = &kgo.Record{Key: []byte(th), Value: value(th, size)}
+			}
+			start := time.Now()
+			wg := receive(b, cs, func(int) int { return records * rounds })
+			if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+				b.Fatal(err)
+			}
+			wg.Wait()
+			elapsed += time.Since(start)
+		}
+		cpu := report(b, s, before, elapsed, rounds)
+		if bare > 0 {
+			b.ReportMetric(cpu/bare, "CPU/bare")
+		}
+	})
+}
+
+// BenchmarkSteady sends 200 records a second to 1,000 clients.
+func BenchmarkSteady(b *testing.B) {
+	const rate, clients, seconds = 200, 1000, 5
+	c := testkafka.Start(b, testkafka.Options{})
+	topic := c.Topic(b, 3)
+	cl := c.Client(b, kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0))
+	s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
+	cs := audience(b, s.addr, clients, latest)
+	var mu sync.Mutex
+	var latencies []time.Duration
+	var n atomic.Int64
+	for i, x := range cs {
+		x.onRecord = func(v []byte) {
+			// One client in ten is timed; all are counted.
+			if n.Add(1); i%10 == 0 {
+				p, err := wire.Peek(v, wire.DefaultLimits())
+				if err == nil {
+					d := time.Since(time.UnixMicro(p.TimestampUS))
+					mu.Lock()
+					latencies = append(latencies, d)
+					mu.Unlock()
+				}
+			}
+		}
+	}
+	before := s.usage(b)
+	rounds := 0
+	for b.Loop() {
+		rounds++
+		wg := receive(b, cs, func(int) int { return rate * seconds * rounds })
+		tick := time.NewTicker(time.Second / rate)
+		for range rate * seconds {
+			<-tick.C
+			th := fmt.Sprintf("thread-%d", n.Load()%50)
+			cl.Produce(context.Background(), &kgo.Record{Key: []byte(th), Value: value(th, 300)}, nil)
+		}
+		tick.Stop()
+		wg.Wait()
+	}
+	slices.Sort(latencies)
+	b.ReportMetric(float64(latencies[len(latencies)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(latencies[len(latencies)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric((s.usage(b).CPU-before.CPU)/float64(n.Load())*1e6, "server-CPU-s/Mdeliveries")
+}
+
+// BenchmarkIdle holds 5,000 clients.
+func BenchmarkIdle(b *testing.B) {
+	const clients = 5000
+	c := testkafka.Start(b, testkafka.Options{})
+	topic := c.Topic(b, 3)
+	s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
+	audience(b, s.addr, 1, latest)
+	before := s.usage(b)
+	for b.Loop() {
+		audience(b, s.addr, clients, latest)
+	}
+	after := s.usage(b)
+	b.ReportMetric(float64(after.Heap-before.Heap)/float64(clients*b.N)/1024, "heap+stack-KiB/client")
+	b.ReportMetric(float64(after.RSS-before.RSS)/float64(clients*b.N)/1024, "RSS-KiB/client")
+}
+
+// BenchmarkBacklog reads a backlog into one client.
+func BenchmarkBacklog(b *testing.B) {
+	const records = 300_000
+	c := testkafka.Start(b, testkafka.Options{})
+	topic := c.Topic(b, 3)
+	cl := c.Client(b, kgo.DefaultProduceTopic(topic))
+	recs := make([]*kgo.Record, records/10)
+	for range 10 {
+		for i := range recs {
+			th := fmt.Sprintf("thread-%d", i%50)
+			recs[i] = &kgo.Record{Key: []byte(th), Value: value(th, 300)}
+		}
+		if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var elapsed time.Duration
+	for b.Loop() {
+		s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
+		x, err := dial(s.addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		if err := x.subscribe(&streampb.Subscribe{Start: &streampb.Start{From: &streampb.Start_Earliest{Earliest: true}}}); err != nil {
+			b.Fatal(err)
+		}
+		if err := x.until(fieldCaughtUp); err != nil {
+			b.Fatal(err)
+		}
+		elapsed += time.Since(start)
+		if x.records != records {
+			b.Fatalf("%d records, want %d", x.records, records)
+		}
+		_ = x.conn.Close()
+	}
+	b.ReportMetric(records*float64(b.N)/elapsed.Seconds(), "records/s")
+}

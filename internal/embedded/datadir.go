@@ -54,15 +54,15 @@ func (d *dataDir) log() string { return filepath.Join(d.path, logDir) }
 
 // openDataDir creates the directory when absent, locks it and checks that it is one this version can serve. The caller
 // must release it.
-func openDataDir(path string) (d *dataDir, err error) {
-	path, err = filepath.Abs(path)
+func openDataDir(path string) (*dataDir, error) {
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
-	d = &dataDir{path: path, lock: flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))}
+	d := &dataDir{path: path, lock: flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))}
 	locked, err := d.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: lock: %w", path, err)
@@ -70,18 +70,21 @@ func openDataDir(path string) (d *dataDir, err error) {
 	if !locked {
 		return nil, lockedError(path)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.release())
-		}
-	}()
-	if err := os.WriteFile(filepath.Join(path, pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
-		return nil, err
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.release())
+	}
+	return d, nil
+}
+
+// prepare runs under the lock.
+func (d *dataDir) prepare() error {
+	if err := os.WriteFile(filepath.Join(d.path, pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return err
 	}
 	if err := d.identify(); err != nil {
-		return nil, err
+		return err
 	}
-	return d, d.check()
+	return d.check()
 }
 
 func lockedError(path string) error {

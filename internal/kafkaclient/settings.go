@@ -133,6 +133,11 @@ func (s Settings) DeadLetterTopic() string {
 	return s.Topic + deadLetterSuffix
 }
 
+// Derived implements settings.Deriver.
+func (s Settings) Derived() map[string]string {
+	return map[string]string{"KAFKA_DLQ_TOPIC": s.DeadLetterTopic()}
+}
+
 // LogValue is what a component logs at its start: where it connects and how, with the deadlines, without secrets.
 func (s Settings) LogValue() slog.Value {
 	attrs := []slog.Attr{

@@ -27,6 +27,12 @@ type Field struct {
 // Env is the canonical variable.
 func (f Field) Env() string { return f.Envs[0] }
 
+// Target is the address of the field, by which a command-line library can be told which flag this is.
+func (f Field) Target() any { return f.value.Addr().Interface() }
+
+// IsBool reports a setting that a flag without a value turns on.
+func (f Field) IsBool() bool { return f.value.Kind() == reflect.Bool }
+
 var (
 	unmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
 	marshalerType   = reflect.TypeFor[encoding.TextMarshaler]()

@@ -32,6 +32,8 @@ const (
 	FromFlag    Origin = "flag"
 	FromEnv     Origin = "env"
 	FromDefault Origin = "default"
+	// FromOthers is a default that follows from other settings; see Deriver.
+	FromOthers Origin = "derived"
 )
 
 // Value is a setting as it took effect.
@@ -40,6 +42,12 @@ type Value struct {
 	Text   string // masked for a secret
 	Origin Origin
 	Name   string // the flag with dashes or the variable that gave the value; empty for a default
+}
+
+// Deriver is a struct whose settings, when empty, take a value that follows from the others. It returns those values by
+// canonical variable, for the list that Load returns; the struct itself stays as it is.
+type Deriver interface {
+	Derived() map[string]string
 }
 
 // Load fills the struct that ptr points to, which must hold its defaults, and then calls Validate() error of each struct
@@ -62,8 +70,31 @@ func Load(ptr any, src Source) ([]Value, error) {
 		}
 		values = append(values, v)
 	}
+	broken := len(errs) > 0
 	errs = append(errs, validate(reflect.ValueOf(ptr).Elem(), failed)...)
+	if !broken {
+		derive(reflect.ValueOf(ptr).Elem(), values)
+	}
 	return values, errors.Join(errs...)
+}
+
+// derive completes the list with what empty settings come to.
+func derive(v reflect.Value, values []Value) {
+	for i := range v.NumField() {
+		if sf := v.Type().Field(i); isSection(sf) && v.Field(i).CanSet() {
+			derive(v.Field(i), values)
+		}
+	}
+	d, ok := v.Addr().Interface().(Deriver)
+	if !ok {
+		return
+	}
+	derived := d.Derived()
+	for i := range values {
+		if text, ok := derived[values[i].Field.Env()]; ok && values[i].Text == "" {
+			values[i].Text, values[i].Origin = text, FromOthers
+		}
+	}
 }
 
 // load sets the field from the first source that has it.

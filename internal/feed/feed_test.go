@@ -27,7 +27,12 @@ func startFeed(t *testing.T, c *testkafka.Cluster, topic string, change func(*fe
 	if change != nil {
 		change(&cfg)
 	}
-	f, err := feed.New(cfg, feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(c.Brokers()...)}})
+	return runFeed(t, cfg, c.Brokers())
+}
+
+func runFeed(t *testing.T, cfg feed.Config, brokers []string) *feed.Feed {
+	t.Helper()
+	f, err := feed.New(cfg, feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(brokers...)}})
 	if err != nil {
 		t.Fatal(err)
 	}

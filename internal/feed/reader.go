@@ -299,7 +299,9 @@ func (r *Reader) Next(ctx context.Context) (Step, error) {
 		if end != r.seq {
 			continue
 		}
-		r.resolve(ctx)
+		if r.resolve(ctx) {
+			continue
+		}
 		var retry <-chan time.Time
 		if d := r.retryIn(time.Now()); d > 0 {
 			t := time.NewTimer(d)
@@ -439,18 +441,22 @@ func (r *Reader) retryIn(now time.Time) time.Duration {
 
 func (r *Reader) unresolved() bool { return slices.Contains(r.target, unknown) }
 
-// resolve asks again for the ends that the broker did not tell.
-func (r *Reader) resolve(ctx context.Context) {
+// resolve asks again for the ends that the broker did not tell, and reports
+// whether it learnt one.
+func (r *Reader) resolve(ctx context.Context) bool {
 	if now := time.Now(); !r.unresolved() || r.askAt.After(now) {
-		return
+		return false
 	}
 	ends, _ := r.f.ends(ctx)
+	learnt := false
 	for p, o := range r.target {
 		if end, ok := ends[int32(p)]; o == unknown && ok {
 			r.target[p] = end
+			learnt = true
 		}
 	}
 	r.askAt = time.Now().Add(time.Second)
+	return learnt
 }
 
 // read takes one segment of a lagging partition from Kafka. A partition that

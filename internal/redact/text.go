@@ -1,0 +1,106 @@
+package redact
+
+import (
+	"slices"
+	"strings"
+)
+
+// span is a secret in a text.
+type span struct{ start, end int }
+
+// scan finds the secrets of a text that is not JSON.
+func (r *Redactor) scan(s string) []span {
+	var out []span
+	hints := false
+	if builtin().finds(s) {
+		out, hints = scanForms(s)
+	}
+	if hints || r.names != nil {
+		out = append(out, r.fields(s)...)
+	}
+	for _, p := range r.patterns {
+		for _, m := range p.FindAllStringIndex(s, -1) {
+			if m[0] < m[1] {
+				out = append(out, span{m[0], m[1]})
+			}
+		}
+	}
+	return out
+}
+
+// scanForms finds what is known by its form. hints reports that the text may have names of secrets.
+func scanForms(s string) (out []span, hints bool) {
+	a := builtin()
+	var read [128]int // by rule: how far it has looked
+	aws := false
+	state := uint16(0)
+	for i := range len(s) {
+		state = a.step(state, s[i])
+		for _, n := range a.found[state] {
+			if int(n) >= len(rules) {
+				hints = true
+				continue
+			}
+			rule := &rules[n]
+			at := i + 1 - len(rule.literal)
+			if at < read[n] {
+				continue
+			}
+			start, end, reached, ok := rule.match(s, at)
+			read[n] = reached
+			if !ok {
+				continue
+			}
+			out = append(out, span{start, end})
+			aws = aws || rule.literal == "akia" || rule.literal == "asia"
+		}
+	}
+	if aws {
+		out = append(out, secretAccessKeys(s)...)
+	}
+	return out, hints
+}
+
+// secretAccessKeys finds what looks like the other half of an AWS access key, for a text that has the first half: 40
+// characters of base64 with large and small letters.
+func secretAccessKeys(s string) []span {
+	var out []span
+	for i := 0; i < len(s); {
+		if !base64.has(s[i]) {
+			i++
+			continue
+		}
+		end := base64.run(s, i)
+		word := strings.TrimRight(s[i:end], "=")
+		if eq := strings.LastIndexByte(word, '='); eq >= 0 { // name=value
+			word, i = word[eq+1:], i+eq+1
+		}
+		if len(word) == 40 && strings.ToLower(word) != word && strings.ToUpper(word) != word {
+			out = append(out, span{i, i + 40})
+		}
+		i = end
+	}
+	return out
+}
+
+// replace returns s with each span replaced by Mask; spans that touch or overlap are one secret.
+func replace(s string, spans []span) string {
+	if len(spans) == 0 {
+		return s
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.start - b.start })
+	var b strings.Builder
+	b.Grow(len(s))
+	copied := 0
+	for i := 0; i < len(spans); {
+		start, end := spans[i].start, spans[i].end
+		for i++; i < len(spans) && spans[i].start <= end; i++ {
+			end = max(end, spans[i].end)
+		}
+		b.WriteString(s[copied:start])
+		b.WriteString(Mask)
+		copied = end
+	}
+	b.WriteString(s[copied:])
+	return b.String()
+}

@@ -43,8 +43,8 @@ func checkCost(body []byte, l Limits) error {
 		return nil
 	}
 	if c := t.root.cost(body, budget, MaxDepth); c > budget {
-		e := tooLarge("message that takes memory", c, budget)
-		e.Detail = Clip(e.Detail, maxDetailBytes)
+		e := refuse(ReasonTooLarge, "message of %d bytes takes %d bytes of memory or more, the limit is %d", len(body), c, budget)
+		e.Size, e.Limit = c, budget
 		return e
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -44,17 +45,22 @@ func Append(dst []byte, m *pb.DashStreamMessage, maxFramed int) ([]byte, error) 
 // ReasonMissingHeader for a message or inner event without a header,
 // ReasonSchemaVersion, ReasonMalformed for a string that is not UTF-8 or
 // nesting beyond [MaxDepth], and ReasonTooLarge if the frame would be larger
-// than maxFramed bytes.
+// than maxFramed bytes or readers refuse it for its size in memory.
 func (e *Encoder) Append(dst []byte, m *pb.DashStreamMessage, maxFramed int) ([]byte, error) {
 	if err := checkHeaders(m); err != nil {
 		return dst, err
 	}
-	// Before Size, which would not return from a value that holds itself.
-	if err := checkDepth(m); err != nil {
-		return dst, err
-	}
 	setCompression(m, pb.CompressionType_COMPRESSION_NONE)
-	plain := proto.Size(m)
+	plain, fast := 0, sizeFast(m)
+	if fast >= 0 {
+		plain = 1 + protowire.SizeBytes(fast)
+	} else {
+		// Before Size, which would not return from a value that holds itself.
+		if err := checkDepth(m); err != nil {
+			return dst, err
+		}
+		plain = proto.Size(m)
+	}
 	if limit := max(maxFramed, DefaultMaxBytes); plain > limit {
 		return dst, tooLarge("message", plain, limit)
 	}
@@ -67,17 +73,30 @@ func (e *Encoder) Append(dst []byte, m *pb.DashStreamMessage, maxFramed int) ([]
 			return within(dst, out, maxFramed)
 		}
 		setCompression(m, pb.CompressionType_COMPRESSION_NONE)
-		plain = proto.Size(m) // again: the marshaller takes sizes from m
 	}
 	if 1+plain > maxFramed {
 		return dst, tooLarge("frame", 1+plain, maxFramed)
 	}
-	out := append(slices.Grow(dst, 1+plain), framePlain)
-	out, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(out, m)
+	out, err := marshal(append(slices.Grow(dst, 1+plain), framePlain), m, fast)
 	if err != nil {
-		return dst, refuse(ReasonMalformed, "marshal: %v", err)
+		return dst, err
+	}
+	if err := checkCost(out[len(dst)+1:], DefaultLimits()); err != nil {
+		return dst, err
 	}
 	return within(dst, out, maxFramed)
+}
+
+// marshal is given what sizeFast says of m now.
+func marshal(b []byte, m *pb.DashStreamMessage, fast int) ([]byte, error) {
+	if fast >= 0 {
+		return appendFast(b, m, fast), nil
+	}
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, m)
+	if err != nil {
+		return nil, refuse(ReasonMalformed, "marshal: %v", err)
+	}
+	return b, nil
 }
 
 func within(dst, out []byte, maxFramed int) ([]byte, error) {
@@ -106,10 +125,13 @@ func (e *Encoder) appendZstd(dst []byte, m *pb.DashStreamMessage, plain int) ([]
 	defer s.release()
 
 	setCompression(m, pb.CompressionType_COMPRESSION_ZSTD)
-	var err error
-	s.plain, err = proto.MarshalOptions{}.MarshalAppend(s.plain[:0], m)
+	body, err := marshal(s.plain[:0], m, sizeFast(m))
 	if err != nil {
-		return dst, false, refuse(ReasonMalformed, "marshal: %v", err)
+		return dst, false, err
+	}
+	s.plain = body
+	if err := checkCost(body, DefaultLimits()); err != nil {
+		return dst, false, err
 	}
 	compress := e.compress
 	if compress == nil {

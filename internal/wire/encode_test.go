@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -367,5 +368,101 @@ func TestHelpersOfMessages(t *testing.T) {
 	}
 	if !bytes.Equal(mustAppend(t, smallEvent())[:1], []byte{framePlain}) {
 		t.Error("a small event is not framed plain")
+	}
+}
+
+// TestFastIsProtoMarshal: events written by hand are the bytes that
+// proto.Marshal writes, and what is not plain is not written by hand.
+func TestFastIsProtoMarshal(t *testing.T) {
+	t.Parallel()
+	value := func(v *pb.AttributeValue) *pb.DashStreamMessage {
+		m := golden(t)["event"]
+		m.GetEvent().Attributes = map[string]*pb.AttributeValue{"key": v}
+		return m
+	}
+	str := func(s string) *pb.AttributeValue {
+		return &pb.AttributeValue{Value: &pb.AttributeValue_StringValue{StringValue: s}}
+	}
+	unknown := smallEvent()
+	unknown.ProtoReflect().SetUnknown([]byte{0xF8, 0x07, 1})
+	unknownEvent := smallEvent()
+	unknownEvent.GetEvent().ProtoReflect().SetUnknown([]byte{0xF8, 0x07, 1})
+	unknownHeader := smallEvent()
+	HeaderOf(unknownHeader).ProtoReflect().SetUnknown([]byte{0xF8, 0x07, 1})
+	unknownValue := str("v")
+	unknownValue.ProtoReflect().SetUnknown([]byte{0xF8, 0x07, 1})
+	unknownBatch := batchOf(1)
+	unknownBatch.GetEventBatch().ProtoReflect().SetUnknown([]byte{0xF8, 0x07, 1})
+	negative := smallEvent()
+	negative.GetEvent().Attributes = nil
+	negative.GetEvent().EventType, negative.GetEvent().DurationUs = -5, -1
+	HeaderOf(negative).Type, HeaderOf(negative).TimestampUs, HeaderOf(negative).Sequence = -1, -1<<63, 1<<64-1
+	HeaderOf(negative).SchemaVersion = 1<<32 - 1
+	long := smallEvent()
+	long.GetEvent().Attributes = map[string]*pb.AttributeValue{strings.Repeat("k", 300): str(strings.Repeat("v", 70_000))}
+
+	for _, c := range []struct {
+		name string
+		m    *pb.DashStreamMessage
+		fast bool
+	}{
+		{"batch", golden(t)["event_batch"], true},
+		{"empty batch", batchOf(0), true},
+		{"empty event", &pb.DashStreamMessage{Message: &pb.DashStreamMessage_Event{Event: &pb.Event{Header: &pb.Header{}}}}, true},
+		{"negative and largest numbers", negative, true},
+		{"long strings", long, true},
+		{"string", value(str("zwölf")), true},
+		{"empty string", value(str("")), true},
+		{"int", value(&pb.AttributeValue{Value: &pb.AttributeValue_IntValue{IntValue: -1 << 63}}), true},
+		{"zero", value(&pb.AttributeValue{Value: &pb.AttributeValue_IntValue{}}), true},
+		{"float", value(&pb.AttributeValue{Value: &pb.AttributeValue_FloatValue{FloatValue: math.Inf(-1)}}), true},
+		{"negative zero", value(&pb.AttributeValue{Value: &pb.AttributeValue_FloatValue{FloatValue: math.Copysign(0, -1)}}), true},
+		{"true", value(&pb.AttributeValue{Value: &pb.AttributeValue_BoolValue{BoolValue: true}}), true},
+		{"false", value(&pb.AttributeValue{Value: &pb.AttributeValue_BoolValue{}}), true},
+		{"bytes", value(&pb.AttributeValue{Value: &pb.AttributeValue_BytesValue{BytesValue: []byte{0xFF}}}), true},
+		{"no choice", value(&pb.AttributeValue{}), true},
+		{"nil value", value(nil), true},
+		{"nil choice", value(&pb.AttributeValue{Value: (*pb.AttributeValue_IntValue)(nil)}), false},
+		{"array", value(nestedArray(2)), false},
+		{"map", value(&pb.AttributeValue{Value: &pb.AttributeValue_MapValue{}}), false},
+		{"unknown field", unknown, false},
+		{"unknown field of the event", unknownEvent, false},
+		{"unknown field of the header", unknownHeader, false},
+		{"unknown field of the batch", unknownBatch, false},
+		{"unknown field of a value", value(unknownValue), false},
+		{"not an event", golden(t)["metrics"], false},
+		{"value that is not UTF-8", value(str("\xff")), false},
+		{"key that is not UTF-8", func() *pb.DashStreamMessage {
+			m := smallEvent()
+			m.GetEvent().Attributes["\xff"] = str("")
+			return m
+		}(), false},
+	} {
+		size := sizeFast(c.m)
+		if (size >= 0) != c.fast {
+			t.Errorf("%s: written by hand: %t, want %t", c.name, size >= 0, c.fast)
+			continue
+		}
+		if !c.fast {
+			continue
+		}
+		if got, want := appendFast(nil, c.m, size), mustMarshal(t, c.m); !bytes.Equal(got, want) {
+			t.Errorf("%s:\n got %x\nwant %x", c.name, got, want)
+		}
+	}
+}
+
+// TestAppendWritesNoStructureBomb: what readers refuse for its size in memory
+// is refused where it is written.
+func TestAppendWritesNoStructureBomb(t *testing.T) {
+	t.Parallel()
+	batch := &pb.EventBatch{Header: &pb.Header{}}
+	ev := &pb.Event{Header: &pb.Header{}}
+	for range 500_000 {
+		batch.Events = append(batch.Events, ev)
+	}
+	m := &pb.DashStreamMessage{Message: &pb.DashStreamMessage_EventBatch{EventBatch: batch}}
+	if _, err := Append(nil, m, MaxProducerBytes); ReasonOf(err) != ReasonTooLarge {
+		t.Errorf("compressible: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
@@ -287,7 +288,7 @@ func TestPeekDoesNotAllocate(t *testing.T) {
 func TestPeekerDoesNotKeepLargeMessages(t *testing.T) {
 	t.Parallel()
 	var p Peeker
-	if _, err := p.Peek(mustAppend(t, largeDiff(8<<20)), DefaultLimits()); err != nil {
+	if _, err := p.Peek(mustAppend(t, largeDiff(4<<20)), DefaultLimits()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Peek(mustAppend(t, largeDiff(5000)), DefaultLimits()); err != nil {
@@ -315,4 +316,130 @@ func TestPeekedAliasesTheFrame(t *testing.T) {
 	if p.Framing != FramingPlain {
 		t.Errorf("framing %s", p.Framing)
 	}
+}
+
+// TestPeekAgreesOnRandomMessages: messages made of random sound pieces in
+// random order, most of which Decode takes.
+func TestPeekAgreesOnRandomMessages(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	g := generator{rand.New(rand.NewPCG(seed, seed))}
+	var p Peeker
+	taken, batches := 0, 0
+	for range 20_000 {
+		frame := append([]byte{framePlain}, g.message()...)
+		m, err := Decode(frame, DefaultLimits())
+		if err != nil {
+			if r := ReasonOf(err); r != ReasonMissingHeader && r != ReasonSchemaVersion {
+				t.Fatalf("% x: %v", frame, err)
+			}
+			if _, peekErr := p.Peek(frame, DefaultLimits()); peekErr != nil && ReasonOf(peekErr) != ReasonOf(err) {
+				t.Fatalf("% x: Decode says %v, Peek %v", frame, err, peekErr)
+			}
+			continue
+		}
+		taken++
+		if len(batchEvents(m)) > 0 {
+			batches++
+		}
+		checkPeekAgrees(t, frame, DefaultLimits(), &p, m)
+	}
+	if taken < 5000 || batches < 500 {
+		t.Errorf("only %d messages taken, %d batches", taken, batches)
+	}
+}
+
+type generator struct{ *rand.Rand }
+
+func (g generator) message() []byte {
+	var b []byte
+	for range 1 + g.IntN(4) {
+		switch g.IntN(6) {
+		case 0:
+			b = append(b, g.unknown()...)
+		case 1, 2:
+			b = g.bytes(b, 8, g.batch())
+		default:
+			b = g.bytes(b, protowire.Number(1+g.IntN(9)), g.body())
+		}
+	}
+	return b
+}
+
+func (g generator) batch() []byte {
+	b := g.body()
+	for range g.IntN(4) {
+		b = g.bytes(b, 2, g.body())
+		if g.IntN(4) == 0 {
+			b = g.bytes(b, 1, g.header())
+		}
+	}
+	return b
+}
+
+// body is a message of any kind, as far as all have the same fields.
+func (g generator) body() []byte {
+	var b []byte
+	for range g.IntN(4) {
+		if g.IntN(4) == 0 {
+			b = append(b, g.unknown()...)
+		} else {
+			b = g.bytes(b, 1, g.header())
+		}
+	}
+	return b
+}
+
+func (g generator) header() []byte {
+	var b []byte
+	for range g.IntN(8) {
+		switch num := protowire.Number(1 + g.IntN(9)); num {
+		case 1, 7, 3, 4:
+			b = g.bytes(b, num, []byte("0123456789abcdef")[:g.IntN(17)])
+		case 9:
+			b = g.varint(protowire.AppendTag(b, num, protowire.VarintType), uint64(g.IntN(2)))
+		default:
+			b = g.varint(protowire.AppendTag(b, num, protowire.VarintType), g.Uint64()>>g.IntN(64))
+		}
+		if g.IntN(5) == 0 {
+			b = append(b, g.unknown()...)
+		}
+	}
+	return b
+}
+
+// unknown is a field that no message of this schema has, or has otherwise.
+func (g generator) unknown() []byte {
+	switch g.IntN(5) {
+	case 0: // a header field, a kind, a batch's events: with another wire type
+		return protowire.AppendFixed64(protowire.AppendTag(nil, protowire.Number(1+g.IntN(9)), protowire.Fixed64Type), g.Uint64())
+	case 1:
+		return protowire.AppendFixed32(protowire.AppendTag(nil, protowire.Number(1+g.IntN(9)), protowire.Fixed32Type), g.Uint32())
+	case 2:
+		num := protowire.Number(100 + g.IntN(1000))
+		return protowire.AppendTag(append(protowire.AppendTag(nil, num, protowire.StartGroupType), g.header()...), num, protowire.EndGroupType)
+	case 3:
+		return g.varint(protowire.AppendTag(nil, protowire.Number(20+g.IntN(1000)), protowire.VarintType), g.Uint64())
+	}
+	return g.bytes(nil, protowire.Number(20+g.IntN(1<<20)), []byte("\xff\xfe unknown")[:g.IntN(10)])
+}
+
+func (g generator) bytes(b []byte, num protowire.Number, content []byte) []byte {
+	b = g.varint(b, protowire.EncodeTag(num, protowire.BytesType))
+	return append(g.varint(b, uint64(len(content))), content...)
+}
+
+// varint is now and then longer than it has to be.
+func (g generator) varint(b []byte, v uint64) []byte {
+	b = protowire.AppendVarint(b, v)
+	if v < 1<<56 && g.IntN(10) == 0 {
+		b[len(b)-1] |= 0x80
+		b = append(b, 0)
+	}
+	return b
 }

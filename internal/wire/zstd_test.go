@@ -198,15 +198,17 @@ func TestBombs(t *testing.T) {
 // TestStructureBombs: small messages that would take a hundred times their
 // size in memory are refused before they take it.
 func TestStructureBombs(t *testing.T) {
+	const limit = 2 << 20
+	l := Limits{Framed: limit, Decoded: limit}
 	header := protowire.AppendBytes([]byte{0x0A}, mustMarshal(t, &pb.Header{ThreadId: "t"}))
 	repeat := func(kind protowire.Number, unit ...byte) []byte {
 		body := bytes.Clone(header)
-		for len(body) < DefaultMaxBytes-64 {
+		for len(body) < limit-64 {
 			body = append(body, unit...)
 		}
 		return protowire.AppendBytes(protowire.AppendTag(nil, kind, protowire.BytesType), body)
 	}
-	inner := bytes.Repeat([]byte{0x0A, 0x00}, (DefaultMaxBytes-256)/2)
+	inner := bytes.Repeat([]byte{0x0A, 0x00}, (limit-256)/2)
 	array := protowire.AppendBytes([]byte{6<<3 | 2}, inner)
 	entry := protowire.AppendBytes([]byte{0x0A, 1, 'k', 0x12}, array)
 	attributes := protowire.AppendBytes(append(bytes.Clone(header), 4<<3|2), entry)
@@ -223,25 +225,22 @@ func TestStructureBombs(t *testing.T) {
 		"suggestions":            repeat(7, 8<<3|2, 0),
 		"an array of attributes": protowire.AppendBytes([]byte{0x0A}, attributes),
 	} {
-		if len(body) > DefaultMaxBytes {
-			t.Fatalf("%s: %d bytes", name, len(body))
+		if len(body) >= limit || len(body) < limit*9/10 {
+			t.Fatalf("%s: %d bytes are not just below the limit", name, len(body))
 		}
 		for framing, frame := range map[string][]byte{
-			"plain": append([]byte{framePlain}, body[:min(len(body), DefaultMaxBytes-1)]...),
+			"plain": append([]byte{framePlain}, body...),
 			"zstd":  append([]byte{frameZstd}, goodZstd(t, body)...),
 		} {
 			var err error
-			n := allocated(func() { _, err = Decode(frame, DefaultLimits()) })
-			if framing == "plain" && len(body) > DefaultMaxBytes-1 {
-				continue
-			}
+			n := allocated(func() { _, err = Decode(frame, l) })
 			if ReasonOf(err) != ReasonTooLarge {
 				t.Errorf("%s, %s: %v, want reason %s", name, framing, err, ReasonTooLarge)
 			}
-			if most := uint64(DefaultMaxBytes + 1<<20); n > most {
+			if most := uint64(limit + 1<<20); n > most {
 				t.Errorf("%s, %s: allocates %d bytes, the most is %d", name, framing, n, most)
 			}
-			if _, err := Peek(frame, DefaultLimits()); err != nil {
+			if _, err := Peek(frame, l); err != nil {
 				t.Errorf("%s, %s: the header cannot be read: %v", name, framing, err)
 			}
 		}
@@ -311,11 +310,12 @@ func retained(t *testing.T, body []byte) uint64 {
 // limit is far from the price limit.
 func TestRealMessagesAreNotTooDear(t *testing.T) {
 	t.Parallel()
-	body := mustMarshal(t, batchOf(60_000))
-	if len(body) > DefaultMaxBytes || len(body) < DefaultMaxBytes*3/4 {
+	const limit = 3 << 20 // above what costFloor covers
+	body := mustMarshal(t, batchOf(20_000))
+	if len(body) >= limit || len(body) < limit*9/10 {
 		t.Fatalf("batch of %d bytes is not near the limit", len(body))
 	}
-	if _, err := Decode(append([]byte{framePlain}, body...), DefaultLimits()); err != nil {
+	if _, err := Decode(append([]byte{framePlain}, body...), Limits{Framed: limit, Decoded: limit}); err != nil {
 		t.Error(err)
 	}
 }

@@ -57,9 +57,9 @@ func batches(records, size int) [][]byte {
 	per := max(1, 64<<10/(len(v)+128))
 	var out [][]byte
 	for at := 0; at < records; at += per {
-		batch := &streampb.Batch{Cursor: &streampb.Cursor{StreamId: "0123456789abcdef", Partitions: []*streampb.PartitionOffset{{NextOffset: int64(at + per)}}}}
+		batch := &streampb.Batch{Cursor: &streampb.Cursor{StreamId: "0123456789abcdef", Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(0), NextOffset: proto.Int64(int64(at + per))}}}}
 		for i := at; i < min(at+per, records); i++ {
-			batch.Records = append(batch.Records, &streampb.Record{Offset: int64(i), TimestampMs: time.Now().UnixMilli(), Key: []byte("thread"), Value: v})
+			batch.Records = append(batch.Records, &streampb.Record{Partition: proto.Int32(0), Offset: proto.Int64(int64(i)), TimestampMs: proto.Int64(time.Now().UnixMilli()), Key: []byte("thread"), Value: v})
 		}
 		out = append(out, frameOf(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}))
 	}

@@ -170,7 +170,7 @@ func (c encoder) tooLarge(r *feed.Record) bool { return len(r.Value) > c.limits.
 // stored gives a record with its value as it is, unless that is above the
 // limit.
 func (c encoder) stored(r *feed.Record) *streampb.Record {
-	out := &streampb.Record{Partition: r.Partition, Offset: r.Offset, TimestampMs: r.Timestamp, Key: r.Key}
+	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
 	if c.tooLarge(r) {
 		_, err := wire.Decode(r.Value, c.limits)
 		out.Error = recordError(r, err)
@@ -187,7 +187,7 @@ func recordError(r *feed.Record, err error) *streampb.RecordError {
 // decoded gives a record with its message, or with the reason why there is
 // none.
 func (c encoder) decoded(r *feed.Record) *streampb.Record {
-	out := &streampb.Record{Partition: r.Partition, Offset: r.Offset, TimestampMs: r.Timestamp, Key: r.Key}
+	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
 	m, err := wire.Decode(r.Value, c.limits)
 	if err != nil {
 		out.Error = recordError(r, err)
@@ -200,7 +200,7 @@ func (c encoder) decoded(r *feed.Record) *streampb.Record {
 func movesPB(streamID string, moves []feed.Move) *streampb.Cursor {
 	c := &streampb.Cursor{StreamId: streamID, Partitions: make([]*streampb.PartitionOffset, len(moves))}
 	for i, m := range moves {
-		c.Partitions[i] = &streampb.PartitionOffset{Partition: m.Partition, NextOffset: m.Next}
+		c.Partitions[i] = &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)}
 	}
 	return c
 }
@@ -272,9 +272,6 @@ func sizeRecord(r *feed.Record) int {
 }
 
 func sizeVarintField(num protowire.Number, v uint64) int {
-	if v == 0 {
-		return 0
-	}
 	return protowire.SizeTag(num) + protowire.SizeVarint(v)
 }
 
@@ -286,9 +283,6 @@ func sizeBytesField(num protowire.Number, v []byte) int {
 }
 
 func appendVarintField(b []byte, num protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
 	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
 }
 

@@ -28,13 +28,13 @@ func TestProtoBatchEqualsTheGeneratedCode(t *testing.T) {
 				Key: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "k"), Value: rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(t, "v"),
 			}
 			records = append(records, r)
-			want.Records = append(want.Records, &streampb.Record{Partition: r.Partition, Offset: r.Offset, TimestampMs: r.Timestamp, Key: r.Key, Value: r.Value})
+			want.Records = append(want.Records, &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key, Value: r.Value})
 		}
 		var moves []feed.Move
 		for range rapid.IntRange(1, 5).Draw(t, "moves") {
 			m := feed.Move{Partition: part.Draw(t, "mp"), Next: num.Draw(t, "mn")}
 			moves = append(moves, m)
-			want.Cursor.Partitions = append(want.Cursor.Partitions, &streampb.PartitionOffset{Partition: m.Partition, NextOffset: m.Next})
+			want.Cursor.Partitions = append(want.Cursor.Partitions, &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)})
 		}
 		if stream == "" {
 			// The generated code leaves an empty string out; ours never has one.

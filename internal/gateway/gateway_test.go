@@ -418,7 +418,7 @@ func TestAClientResumesOnAnotherGateway(t *testing.T) {
 	again := dial(t, second, "dashstream.v1+json", nil)
 	cursor := &streampb.Cursor{StreamId: cl.stream}
 	for p, o := range cl.cursor {
-		cursor.Partitions = append(cursor.Partitions, &streampb.PartitionOffset{Partition: p, NextOffset: o})
+		cursor.Partitions = append(cursor.Partitions, &streampb.PartitionOffset{Partition: proto.Int32(p), NextOffset: proto.Int64(o)})
 	}
 	again.subscribe(&streampb.Start{From: &streampb.Start_Cursor{Cursor: cursor}}, nil)
 	again.until("the rest", func() bool { return again.caught == 1 })
@@ -548,7 +548,7 @@ func TestAClientThatStopsReadingIsCutOffAndResumes(t *testing.T) {
 	again := dial(t, s, "dashstream.v1+proto", nil)
 	cursor := &streampb.Cursor{StreamId: slow.stream}
 	for p, o := range slow.cursor {
-		cursor.Partitions = append(cursor.Partitions, &streampb.PartitionOffset{Partition: p, NextOffset: o})
+		cursor.Partitions = append(cursor.Partitions, &streampb.PartitionOffset{Partition: proto.Int32(p), NextOffset: proto.Int64(o)})
 	}
 	again.subscribe(&streampb.Start{From: &streampb.Start_Cursor{Cursor: cursor}}, nil)
 	again.until("the rest", func() bool { return again.caught == 1 })

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/streampb"
 )
@@ -342,7 +344,7 @@ func (h *hub) ranges() []*streampb.PartitionRange {
 	info, _ := h.feed.Info()
 	out := make([]*streampb.PartitionRange, len(info.Partitions))
 	for i, p := range info.Partitions {
-		out[i] = &streampb.PartitionRange{Partition: p.ID, Oldest: p.Oldest, Latest: p.Latest}
+		out[i] = &streampb.PartitionRange{Partition: proto.Int32(p.ID), Oldest: proto.Int64(p.Oldest), Latest: proto.Int64(p.Latest)}
 	}
 	return out
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/streampb"
 )
@@ -282,8 +284,8 @@ func (s *session) step(out *outbox, step feed.Step) {
 		g := step.Gap
 		s.hub.metrics.gap(g)
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Gap{Gap: &streampb.Gap{
-			Partition: g.Partition, From: g.From, To: g.To, Reason: gapReason(g.Reason),
-			Cursor: &streampb.Cursor{StreamId: s.reader.StreamID(), Partitions: []*streampb.PartitionOffset{{Partition: g.Partition, NextOffset: g.To}}},
+			Partition: proto.Int32(g.Partition), From: proto.Int64(g.From), To: proto.Int64(g.To), Reason: gapReason(g.Reason),
+			Cursor: &streampb.Cursor{StreamId: s.reader.StreamID(), Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(g.Partition), NextOffset: proto.Int64(g.To)}}},
 		}}})
 	case step.Growth != nil:
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Partitions{Partitions: &streampb.Partitions{Partitions: s.hub.ranges()}}})

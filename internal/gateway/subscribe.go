@@ -14,6 +14,7 @@ import (
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/streampb"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 const (
@@ -106,7 +107,7 @@ func checkSubscribe(s *streampb.Subscribe) (subscription, *fieldError) {
 	}
 	for i, t := range f.GetTypes() {
 		if _, ok := dashstreampb.MessageType_name[int32(t)]; !ok {
-			return out, badField(fmt.Sprintf("subscribe.filter.types[%d]", i), "%d: want one of %s", int32(t), typeNames())
+			return out, badField(fmt.Sprintf("subscribe.filter.types[%d]", i), "%d: want one of %s", int32(t), wire.MessageTypeNames())
 		}
 	}
 	out.threads, out.tenants, out.types = f.GetThreads(), f.GetTenants(), f.GetTypes()
@@ -204,7 +205,7 @@ func subscribeFromQuery(q url.Values, lastEventID string) (sub *streampb.Subscri
 	}
 	filter := &streampb.Filter{Threads: q["thread"], Tenants: q["tenant"]}
 	for i, name := range q["type"] {
-		t, terr := ParseMessageType(name)
+		t, terr := wire.ParseMessageType(name)
 		if terr != nil {
 			return nil, false, badField(fmt.Sprintf("query.type[%d]", i), "%v", terr)
 		}
@@ -213,32 +214,10 @@ func subscribeFromQuery(q url.Values, lastEventID string) (sub *streampb.Subscri
 	return &streampb.Subscribe{Start: start, Filter: filter}, lastEventID != "" || len(q) > 0, nil
 }
 
-// ParseMessageType reads a message type by its name, with or without the prefix
-// MESSAGE_TYPE_, in any case.
-func ParseMessageType(s string) (dashstreampb.MessageType, error) {
-	name := strings.ToUpper(strings.TrimSpace(s))
-	if n, ok := dashstreampb.MessageType_value["MESSAGE_TYPE_"+strings.TrimPrefix(name, "MESSAGE_TYPE_")]; ok {
-		return dashstreampb.MessageType(n), nil
-	}
-	return 0, fmt.Errorf("%q is no message type: want one of %s", clip(s, 64), typeNames())
-}
-
-func typeNames() string {
-	var names []string
-	for n := int32(0); ; n++ {
-		name, ok := dashstreampb.MessageType_name[n]
-		if !ok {
-			break
-		}
-		names = append(names, strings.ToLower(strings.TrimPrefix(name, "MESSAGE_TYPE_")))
-	}
-	return strings.Join(names, ", ")
-}
-
 func cursorPB(c feed.Cursor) *streampb.Cursor {
 	out := &streampb.Cursor{StreamId: c.StreamID}
 	for _, p := range sortedKeys(c.Offsets) {
-		out.Partitions = append(out.Partitions, &streampb.PartitionOffset{Partition: p, NextOffset: c.Offsets[p]})
+		out.Partitions = append(out.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: proto.Int64(c.Offsets[p])})
 	}
 	return out
 }

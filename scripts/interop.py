@@ -1,10 +1,12 @@
 """Checks that kcat and confluent-kafka read from a broker what they and each other wrote. See interop.sh."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -182,9 +184,30 @@ def offsets():
     step("delete records, watermarks and metadata agree")
 
 
+def documented():
+    """Runs what docs/embedded-broker.md tells users to, against a topic of this run."""
+    name = topic(2)
+    python_write(name, [(b"thread-%d" % i, b"x" * 100) for i in range(20)])
+    doc = (Path(__file__).parent.parent / "docs" / "embedded-broker.md").read_text()
+    doc = doc.replace("127.0.0.1:9092", BROKER).replace("dashstream-quality", name).replace("poll(10)", "poll(5)")
+    shells = [line for block in re.findall(r"```sh\n(.*?)```", doc, re.S) for line in block.splitlines() if line]
+    pythons = re.findall(r"```python\n(.*?)```", doc, re.S)
+    if len(shells) < 2 or not pythons:
+        fail("docs/embedded-broker.md has no examples to run")
+    for command in [["sh", "-c", line] for line in shells] + [[sys.executable, "-c", code] for code in pythons]:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+        if done.returncode != 0:
+            fail(f"documented command {command[-1]!r}: exit code {done.returncode}: {done.stderr}")
+        if " -L" in command[-1]:
+            same("documented listing", [f'topic "{name}"' in done.stdout], [True])
+        else:
+            same("documented reader", [line.endswith(" bytes") for line in done.stdout.splitlines()], [True] * 20)
+    step(f"the {len(shells) + len(pythons)} examples of docs/embedded-broker.md run")
+
+
 def main():
     step(f"broker {BROKER}, {kcat_version()}, confluent-kafka {__import__('confluent_kafka').__version__}")
-    for check in (kcat_to_python, python_to_kcat, compression, idempotent, group, offsets):
+    for check in (kcat_to_python, python_to_kcat, compression, idempotent, group, offsets, documented):
         check()
     step("ok")
 

@@ -31,7 +31,7 @@ func (p *SecurityProtocol) UnmarshalText(text []byte) error {
 }
 
 // Allowed implements settings.Allower.
-func (SecurityProtocol) Allowed() string { return settings.Words(protocols...) + " (any case)" }
+func (SecurityProtocol) Allowed() string { return settings.Words(protocols...) }
 
 // TLS reports whether the protocol encrypts.
 func (p SecurityProtocol) TLS() bool { return p == ProtocolSSL || p == ProtocolSASLSSL }

@@ -18,16 +18,22 @@ const (
 	maxTenantLength = 256
 )
 
-// Validate checks the settings against each other and against Kafka's rules, without I/O. The error joins all that is
-// wrong, each a *settings.Error that names the variable, its value and what is allowed.
+// Validate checks the settings one by one and against each other, without I/O. The error joins all that is wrong, each a
+// *settings.Error that names the variable, its value and what is allowed.
 func (s Settings) Validate() error {
+	return s.check(Settings.validateNames, Settings.validateSASL, Settings.validateTLS)
+}
+
+// ValidateFields implements settings.FieldValidator.
+func (s Settings) ValidateFields() error { return s.check(Settings.validateNames) }
+
+func (s Settings) check(rules ...func(Settings, report)) error {
 	var errs []error
-	add := func(name, value, allowed, reason string, args ...any) {
-		errs = append(errs, &settings.Error{Name: name, Value: value, Reason: fmt.Sprintf(reason, args...), Allowed: allowed})
+	for _, rule := range rules {
+		rule(s, func(name, value, allowed, reason string, args ...any) {
+			errs = append(errs, &settings.Error{Name: name, Value: value, Reason: fmt.Sprintf(reason, args...), Allowed: allowed})
+		})
 	}
-	s.validateNames(add)
-	s.validateSASL(add)
-	s.validateTLS(add)
 	return errors.Join(errs...)
 }
 

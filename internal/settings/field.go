@@ -16,8 +16,8 @@ type Field struct {
 	Group       string
 	Placeholder string
 	Allowed     string // what may be written, in words; empty for any text
-	Default     string // text of the value held; Mask for a secret
-	Unset       string // what an empty value means; may be empty
+	Default     string // text of the value held; Mask for a secret; empty for a zero value where Unset is not
+	Unset       string // what an empty or zero value means; may be empty
 	Secret      bool
 
 	value    reflect.Value
@@ -127,7 +127,10 @@ func collectField(sf reflect.StructField, fv reflect.Value, group string, out *[
 		f.Allowed = describe(sf.Type)
 	}
 	f.Allowed += describeBounds(sf.Tag.Get("min"), sf.Tag.Get("max"))
-	f.Default = format(fv)
+	// Where an empty value has a meaning of its own, a zero says nothing.
+	if f.Unset == "" || !fv.IsZero() {
+		f.Default = format(fv)
+	}
 	*out = append(*out, f)
 	return nil
 }

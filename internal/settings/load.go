@@ -51,7 +51,7 @@ type Deriver interface {
 }
 
 // Load fills the struct that ptr points to, which must hold its defaults, and then calls Validate() error of each struct
-// in it whose settings could all be read, innermost first. The error joins all that is wrong, each an *Error where it
+// in it, innermost first; where a setting could not be read, ValidateFields() error instead. The error joins all that is wrong, each an *Error where it
 // concerns one setting. The list has every setting, also when there is an error: a setting that could not be read keeps
 // its default.
 func Load(ptr any, src Source) ([]Value, error) {
@@ -181,7 +181,11 @@ func (f Field) shown(text string) string {
 }
 
 func (f Field) invalid(name, text, reason string) *Error {
-	return &Error{Name: name, Value: f.shown(text), Reason: reason, Allowed: f.Allowed}
+	e := &Error{Name: name, Value: f.shown(text), Reason: reason, Allowed: f.Allowed}
+	if e.Allowed != "" && strings.Contains(reason, e.Allowed) {
+		e.Allowed = "" // the type has said it
+	}
+	return e
 }
 
 // place identifies a field: a struct and its first field share an address, but not a type.
@@ -194,8 +198,13 @@ func placeOf(v reflect.Value) place { return place{v.Addr().Pointer(), v.Type()}
 
 type validator interface{ Validate() error }
 
-// validate visits nested structs before the struct that holds them. A struct with a setting that could not be read is
-// not asked: its complaints would be about values that nobody wrote.
+// FieldValidator is a struct that can check its settings one by one. It is asked where Validate is not: when a setting
+// could not be read, rules between settings would complain about values that nobody wrote.
+type FieldValidator interface {
+	ValidateFields() error
+}
+
+// validate visits nested structs before the struct that holds them.
 func validate(v reflect.Value, failed map[place]bool) []error {
 	errs, _ := validateStruct(v, failed)
 	return errs
@@ -219,6 +228,11 @@ func validateStruct(v reflect.Value, failed map[place]bool) (errs []error, broke
 		broken = broken || innerBroken || len(inner) > 0
 	}
 	if broken {
+		if val, ok := v.Addr().Interface().(FieldValidator); ok {
+			if err := val.ValidateFields(); err != nil {
+				errs = append(errs, err)
+			}
+		}
 		return errs, true
 	}
 	if val, ok := v.Addr().Interface().(validator); ok {

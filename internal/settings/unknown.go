@@ -15,6 +15,9 @@ type UnknownVariable struct {
 	Nearest string // a setting with a similar name, or empty
 }
 
+// testPrefix begins variables of this project's own tests, which programs under test inherit.
+const testPrefix = Prefix + "TEST_"
+
 // serviceLink matches the variables that Kubernetes sets for a service that happens to be called dashstream or
 // dashstream-something. They are nobody's mistake.
 var serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
@@ -24,7 +27,7 @@ var serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|
 func Unknown(names []string, known []string) []UnknownVariable {
 	var out []UnknownVariable
 	for _, name := range slices.Sorted(slices.Values(names)) {
-		if !strings.HasPrefix(name, Prefix) || slices.Contains(known, name) || serviceLink.MatchString(name) {
+		if !strings.HasPrefix(name, Prefix) || slices.Contains(known, name) || strings.HasPrefix(name, testPrefix) || serviceLink.MatchString(name) {
 			continue
 		}
 		out = append(out, UnknownVariable{Name: name, Nearest: nearest(name, known)})

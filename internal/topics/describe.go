@@ -2,6 +2,7 @@ package topics
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,7 @@ import (
 type Live struct {
 	Name       string
 	Exists     bool
-	ID         string // empty when the broker has no topic ids
+	ID         string // as Kafka's tools write it; empty when the broker has no topic ids
 	Partitions []Partition
 	Configs    map[string]Config
 	ConfigErr  error // why Configs is empty; the rest is known
@@ -105,7 +106,7 @@ func describe(ctx context.Context, client *kadm.Client, names []string) ([]Live,
 		}
 		out[i].Exists = true
 		if d.ID != (kadm.TopicID{}) {
-			out[i].ID = d.ID.String()
+			out[i].ID = base64.RawURLEncoding.EncodeToString(d.ID[:])
 		}
 		for _, p := range d.Partitions.Sorted() {
 			out[i].Partitions = append(out[i].Partitions, Partition{

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dashflow/dashstream/internal/settings"
+)
+
+const (
+	programName = "dashstream"
+	description = "DashStream carries what AI agents do, live, through Kafka to the people who need to see it."
+)
+
+// command is what a command of the tree implements.
+type command interface {
+	Run(ctx context.Context, p *Process) error
+}
+
+// commandList is every command, with the defaults of its settings. It makes new ones each time, so that two runs in one
+// process share nothing.
+func commandList() []entry {
+	return []entry{
+		{"topics", "Create, check and describe the topics.", newTopicsCommand()},
+		{"config", "Show the effective settings and where each comes from.", newConfigCommand()},
+		{"version", "Show which build this is.", &versionCommand{}},
+	}
+}
+
+type entry struct {
+	name, help string
+	command    any // a pointer to a struct: a command, or a group with commands in fields tagged cmd
+}
+
+// Process is what a command gets from the program around it.
+type Process struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Log            *slog.Logger // to Stderr
+
+	program Program
+	flags   map[string]string // settings given as flags
+}
+
+// Program is one run of the command line.
+type Program struct {
+	Args []string // without the program's name
+	Env  settings.Lookup
+	// EnvNames are the names of all variables, to find misspelt ones under our prefix. Nil looks for none.
+	EnvNames       []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// Run runs one command line and returns the exit code. It reads no state of the process and ends no process, so tests
+// and other programs may call it at will. It returns soon after ctx ends.
+func Run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	return Program{Args: args, Env: env, Stdin: stdin, Stdout: stdout, Stderr: stderr}.Run(ctx)
+}
+
+// Run is the function Run with all that a program can give.
+func (prog Program) Run(ctx context.Context) int {
+	err := prog.run(ctx)
+	switch {
+	case err == nil:
+		return ExitOK
+	case interrupted(ctx, err):
+		fmt.Fprintf(prog.Stderr, "%s: interrupted\n", programName)
+		return ExitFailure
+	}
+	prog.printError(err)
+	return exitCode(err)
+}
+
+func (prog Program) printError(err error) {
+	for _, e := range unjoin(err) {
+		fmt.Fprintf(prog.Stderr, "%s: error: %v\n", programName, e)
+	}
+	if coded, ok := errors.AsType[*codedError](err); ok && coded.try != "" {
+		fmt.Fprintf(prog.Stderr, "Try: %s\n", coded.try)
+	} else if len(settings.Errors(err)) > 0 {
+		fmt.Fprintf(prog.Stderr, "Try: %s config\n", programName)
+	}
+}
+
+// unjoin gives each error of errors.Join a line of its own.
+func unjoin(err error) []error {
+	if _, coded := err.(*codedError); !coded { //nolint:errorlint // only the outermost error is asked.
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			var out []error
+			for _, e := range joined.Unwrap() {
+				out = append(out, unjoin(e)...)
+			}
+			return out
+		}
+	}
+	return []error{err}
+}
+
+// root holds the flags that every command has.
+type root struct {
+	Logging logSettings `embed:""`
+}
+
+func (prog Program) run(ctx context.Context) error {
+	cmd, p, err := prog.prepare()
+	if err != nil || cmd == nil {
+		return err
+	}
+	var unknown []settings.UnknownVariable
+	if _, shows := cmd.(showsBadSettings); !shows {
+		unknown = prog.unknownVariables()
+	}
+	for _, u := range unknown {
+		p.Log.Warn("no setting has the name of this variable", "name", u.Name, "nearest", u.Nearest)
+	}
+	return cmd.Run(ctx, p)
+}
+
+// prepare does everything up to the command itself. There is no command when help was asked for.
+func (prog Program) prepare() (command, *Process, error) {
+	g := &root{Logging: defaultLogSettings()}
+	entries := commandList()
+	parser, helped, err := prog.parser(g, entries)
+	if err != nil {
+		return nil, nil, fmt.Errorf("build the command line: %w", err)
+	}
+	if len(prog.Args) == 0 {
+		parser.Stdout = prog.Stderr
+		_, _ = parser.Parse([]string{"--help"}) // prints; the usage error below is what counts
+		return nil, nil, usageError("", "no command given")
+	}
+	parsed, err := parser.Parse(prog.Args)
+	if *helped {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, parseError(parser.Model.Node, err)
+	}
+	selected := parsed.Selected()
+	target := selected.Target.Addr().Interface()
+	cmd, ok := target.(command)
+	if !ok {
+		return nil, nil, usageError(selected.FullPath()+" --help", "%s needs a command", selected.FullPath())
+	}
+	source := settings.Source{Env: prog.Env, Flags: givenFlags(parsed)}
+	_, errRoot := settings.Load(g, source)
+	_, errCommand := settings.Load(target, source)
+	if _, tolerant := cmd.(showsBadSettings); tolerant {
+		errRoot, errCommand = nil, nil
+	}
+	if err := errors.Join(errRoot, errCommand); err != nil {
+		return nil, nil, err
+	}
+	return cmd, &Process{
+		Stdin: prog.Stdin, Stdout: prog.Stdout, Stderr: prog.Stderr, Log: g.Logging.logger(prog.Stderr), program: prog, flags: source.Flags,
+	}, nil
+}
+
+// showsBadSettings marks the command that runs with bad settings, to show them.
+type showsBadSettings interface{ showsBadSettings() }
+
+// parser builds the command line. helped is set when the user asked for help and got it.
+func (prog Program) parser(g *root, entries []entry) (parser *kong.Kong, helped *bool, err error) {
+	helped = new(bool)
+	options := []kong.Option{
+		kong.Name(programName),
+		kong.Description(description),
+		kong.Writers(prog.Stdout, prog.Stderr),
+		kong.Exit(func(int) { *helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 120}),
+	}
+	for _, e := range entries {
+		options = append(options, kong.DynamicCommand(e.name, e.help, "", e.command))
+	}
+	structs := []any{g}
+	for _, leaf := range leaves(entries) {
+		structs = append(structs, leaf.command)
+	}
+	bind, err := bindSettings(structs)
+	if err != nil {
+		return nil, nil, err
+	}
+	parser, err = kong.New(g, append(options, bind)...)
+	return parser, helped, err
+}
+
+// parseError turns an error of the parser into a usage error with the help of the command that was meant.
+func parseError(app *kong.Node, err error) error {
+	node := app
+	if p, ok := errors.AsType[*kong.ParseError](err); ok && p.Context != nil {
+		if selected := p.Context.Selected(); selected != nil {
+			node = selected
+		}
+	}
+	text := err.Error()
+	if strings.HasPrefix(text, "unexpected argument") && len(node.Children) > 0 {
+		var names []string
+		for _, child := range node.Children {
+			names = append(names, child.Name)
+		}
+		text += "; commands: " + strings.Join(names, ", ")
+	}
+	return usageError(node.FullPath()+" --help", "%s", oneLine(text, 1000))
+}
+
+// unknownVariables are those under our prefix that no command reads.
+func (prog Program) unknownVariables() []settings.UnknownVariable {
+	if prog.EnvNames == nil {
+		return nil
+	}
+	known := []string{}
+	for _, leaf := range leaves(commandList()) {
+		fields, err := settings.Fields(leaf.command)
+		if err != nil {
+			continue // a test refuses such a command; there is nothing to say to a user about it
+		}
+		for _, f := range fields {
+			known = append(known, f.Envs...)
+		}
+	}
+	if fields, err := settings.Fields(&root{}); err == nil {
+		for _, f := range fields {
+			known = append(known, f.Envs...)
+		}
+	}
+	return settings.Unknown(prog.EnvNames, known)
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dashflow/dashstream/internal/settings"
+)
+
+// line is the line of the text output that begins with the name.
+func line(t *testing.T, o outcome, name string) string {
+	t.Helper()
+	for l := range strings.Lines(o.stdout) {
+		if fields := strings.Fields(l); len(fields) > 0 && fields[0] == name {
+			return strings.Join(fields, " ")
+		}
+	}
+	t.Errorf("no %s in %s", name, o.stdout)
+	return ""
+}
+
+func TestConfigText(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"KAFKA_BOOTSTRAP_SERVERS": "a:1,b", "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "plain",
+		"KAFKA_SASL_USERNAME": "alice", "KAFKA_SASL_PASSWORD": "hunter2", "KAFKA_GROUP_ID": "",
+		"DASHSTREAM_TOPCI": "x",
+	}
+	o := runCLI(t, env, "config", "--kafka-topic", "events", "--kafka-lag-check-interval-secs=1m")
+	o.want(t, ExitOK, "DASHSTREAM_TOPCI", "did you mean DASHSTREAM_TOPIC?", "sends the secret unencrypted")
+	for name, want := range map[string]string{
+		"KAFKA_BROKERS":                 "KAFKA_BROKERS a:1,b:9092 env KAFKA_BOOTSTRAP_SERVERS",
+		"KAFKA_TOPIC":                   "KAFKA_TOPIC events flag --kafka-topic",
+		"KAFKA_DLQ_TOPIC":               "KAFKA_DLQ_TOPIC events-dlq derived",
+		"KAFKA_SASL_PASSWORD":           "KAFKA_SASL_PASSWORD ****** env KAFKA_SASL_PASSWORD",
+		"KAFKA_SECURITY_PROTOCOL":       "KAFKA_SECURITY_PROTOCOL sasl_plaintext env KAFKA_SECURITY_PROTOCOL",
+		"KAFKA_LAG_CHECK_INTERVAL_SECS": "KAFKA_LAG_CHECK_INTERVAL_SECS 60 flag --kafka-lag-check-interval-secs",
+		"KAFKA_TENANT_ID":               "KAFKA_TENANT_ID default default",
+		"DASHSTREAM_LOG_LEVEL":          "DASHSTREAM_LOG_LEVEL info default",
+		"DASHSTREAM_TOPICS_PARTITIONS":  "DASHSTREAM_TOPICS_PARTITIONS (that of the profile) default",
+	} {
+		if got := line(t, o, name); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if strings.Contains(o.stdout+o.stderr, "hunter2") {
+		t.Error("the password is shown")
+	}
+}
+
+func TestConfigJSON(t *testing.T) {
+	t.Parallel()
+	o := runCLI(t, map[string]string{"KAFKA_TOPIC": "events", "KAFKA_SASL_PASSWORD": "hunter2", "DASHSTREAM_TOPCI": "x"}, "config", "topics", "--output", "json")
+	o.want(t, ExitUsage, "KAFKA_SASL_PASSWORD", "does not authenticate")
+	var report configReport
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+		t.Fatalf("%v in %s", err, o.stdout)
+	}
+	byName := map[string]configSetting{}
+	for _, s := range report.Settings {
+		byName[s.Name] = s
+	}
+	if s := byName["KAFKA_TOPIC"]; s.Value != "events" || s.Source != "env" || s.From != "KAFKA_TOPIC" || s.Flag != "--kafka-topic" || len(s.Commands) != 2 {
+		t.Errorf("topic: %+v", s)
+	}
+	if s := byName["KAFKA_SASL_PASSWORD"]; s.Value != settings.Mask || !s.Secret {
+		t.Errorf("password: %+v", s)
+	}
+	if len(report.Errors) != 1 || report.Errors[0].Name != "KAFKA_SASL_PASSWORD" {
+		t.Errorf("errors: %+v", report.Errors)
+	}
+	if len(report.Unknown) != 1 || report.Unknown[0] != (configUnknown{"DASHSTREAM_TOPCI", "DASHSTREAM_TOPIC"}) {
+		t.Errorf("unknown: %+v", report.Unknown)
+	}
+	if strings.Contains(o.stdout+o.stderr, "hunter2") {
+		t.Error("the password is shown")
+	}
+
+	// The shape is the same when there is nothing to tell.
+	o = runCLI(t, nil, "config", "version", "-o", "json")
+	o.want(t, ExitOK)
+	for _, want := range []string{`"errors": []`, `"unknown": []`, `"settings": [`, `"commands": []`} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("no %s in %s", want, o.stdout)
+		}
+	}
+}
+
+// All that is wrong is told at once, and what is right is shown all the same.
+func TestConfigTellsAllErrors(t *testing.T) {
+	t.Parallel()
+	o := runCLI(t, map[string]string{
+		"KAFKA_TOPIC": "a/b", "KAFKA_SECURITY_PROTOCOL": "tls", "KAFKA_AUTO_OFFSET_RESET": "oldest",
+		"KAFKA_BROKERS": "a:1", "KAFKA_BOOTSTRAP_SERVERS": "b:1", "DASHSTREAM_LOG_LEVEL": "loud",
+	}, "config")
+	o.want(t, ExitUsage, "KAFKA_TOPIC", "KAFKA_SECURITY_PROTOCOL", "KAFKA_AUTO_OFFSET_RESET", "KAFKA_BROKERS", "DASHSTREAM_LOG_LEVEL", "Try: dashstream config")
+	if n := strings.Count(o.stderr, "error: KAFKA_AUTO_OFFSET_RESET"); n != 1 {
+		t.Errorf("one mistake is told %d times: %s", n, o.stderr)
+	}
+	line(t, o, "KAFKA_TENANT_ID")
+
+	o = runCLI(t, map[string]string{"KAFKA_TOPIC": "a/b", "KAFKA_SECURITY_PROTOCOL": "tls"}, "topics", "ensure")
+	o.want(t, ExitUsage, `KAFKA_TOPIC="a/b"`, `KAFKA_SECURITY_PROTOCOL="tls"`, "Try: dashstream config")
+}
+
+var update = flag.Bool("update", false, "write docs/configuration.md instead of comparing it")
+
+// The reference in the documentation is what the program says of itself.
+func TestReferenceIsCurrent(t *testing.T) {
+	t.Parallel()
+	o := runCLI(t, nil, "config", "--reference")
+	o.want(t, ExitOK)
+	path := filepath.Join("..", "..", "docs", "configuration.md")
+	if *update {
+		if err := os.WriteFile(path, []byte(o.stdout), 0o644); err != nil { //nolint:gosec // documentation
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(have) != o.stdout {
+		t.Errorf("docs/configuration.md is stale; run: go test ./internal/cli -run %s -update", t.Name())
+	}
+	// Both directions: every setting that is read is there, and nothing else is.
+	for _, l := range leaves(commandList()) {
+		fields, err := settings.Fields(l.command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range fields {
+			for _, env := range f.Envs {
+				if !strings.Contains(string(have), "`"+env+"`") {
+					t.Errorf("%s is not documented", env)
+				}
+			}
+		}
+	}
+}

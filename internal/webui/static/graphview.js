@@ -1,0 +1,111 @@
+// The graph of a run as a drawing, and its nodes as a list where a drawing would
+// be too large.
+
+import { el, Rows, svg, attr, text } from "./dom.js";
+import { duration } from "./format.js";
+import { HEIGHT, layout, WIDTH } from "./layout.js";
+import { clip } from "./text.js";
+
+const MAX_DRAWN = 60;
+
+export class GraphView {
+  constructor(parent) {
+    this.drawing = el("div", { class: "drawing" });
+    this.note = el("p", { class: "note" });
+    this.list = el("ul", { class: "nodes" });
+    parent.append(this.drawing, this.note, this.list);
+    this.rows = new Rows(this.list, makeNode);
+    this.shape = "";
+    this.boxes = new Map();
+    this.lines = new Map();
+  }
+
+  render(run) {
+    const nodes = [...run.nodes.values()];
+    this.draw(run, nodes);
+    this.rows.update(nodes.filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run));
+    const missing = run.declared || nodes.length === 0 ? "" : "The producer declared no graph: these are the nodes that were seen.";
+    text(this.note, nodes.length === 0 ? "No node was seen yet." : missing);
+  }
+
+  draw(run, nodes) {
+    const names = nodes.map((n) => n.name);
+    for (const e of run.edges.values()) for (const n of [e.from, e.to]) if (!run.nodes.has(n) && !names.includes(n)) names.push(n);
+    if (names.length > MAX_DRAWN) {
+      this.drawing.replaceChildren(el("p", { class: "note" }, `${names.length} nodes: too many to draw.`));
+      this.shape = "";
+      return;
+    }
+    const edges = [...run.edges.values()];
+    const shape = JSON.stringify([run.id, run.entry, names, edges.map((e) => [e.from, e.to])]);
+    if (shape !== this.shape) {
+      this.shape = shape;
+      this.build(names, edges, run.entry);
+    }
+    for (const [name, box] of this.boxes) {
+      const node = run.nodes.get(name);
+      attr(box.root, "class", `node ${node?.status ?? "waiting"}${node && run.declared && !node.declared ? " undeclared" : ""}`);
+      text(box.count, node !== undefined && node.visits > 1 ? `×${node.visits}` : "");
+    }
+    for (const e of edges) {
+      const line = this.lines.get(`${e.from}\u0000${e.to}`);
+      if (line) attr(line, "class", `edge${e.taken > 0 ? " taken" : ""}${e.conditional ? " conditional" : ""}`);
+    }
+  }
+
+  build(names, edges, entry) {
+    this.boxes.clear();
+    this.lines.clear();
+    if (names.length === 0) {
+      this.drawing.replaceChildren();
+      return;
+    }
+    const l = layout(names, edges, entry);
+    const root = svg("svg", { width: l.width, height: l.height, viewBox: `0 0 ${l.width} ${l.height}`, role: "img", "aria-label": `Graph of ${names.length} nodes` });
+    root.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }))));
+    for (const e of l.edges) {
+      const line = svg("path", { d: path(l.nodes.get(e.from), l.nodes.get(e.to), e.back, l.height), "marker-end": "url(#arrow)" });
+      this.lines.set(`${e.from}\u0000${e.to}`, line);
+      root.append(line);
+    }
+    for (const name of names) {
+      const { x, y } = l.nodes.get(name);
+      const count = svg("text", { class: "visits", x: WIDTH - 6, y: 12, "text-anchor": "end" });
+      const label = svg("text", { x: WIDTH / 2, y: HEIGHT / 2 + 4, "text-anchor": "middle" }, clip(name, 18));
+      const box = svg("g", { transform: `translate(${x} ${y})` }, svg("title", {}, name), svg("rect", { width: WIDTH, height: HEIGHT, rx: 8 }), label, count);
+      this.boxes.set(name, { root: box, count });
+      root.append(box);
+    }
+    this.drawing.replaceChildren(root);
+  }
+}
+
+function path(a, b, back, bottom) {
+  if (!back) {
+    const x1 = a.x + WIDTH, y1 = a.y + HEIGHT / 2, x2 = b.x, y2 = b.y + HEIGHT / 2;
+    const bend = Math.max(24, (x2 - x1) / 2);
+    return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+  }
+  // Back under the boxes.
+  const x1 = a.x + WIDTH / 2 - 8, x2 = b.x + WIDTH / 2 + 8, y1 = a.y + HEIGHT, y2 = b.y + HEIGHT;
+  const low = Math.min(bottom - 4, Math.max(y1, y2) + 34);
+  return `M${x1} ${y1}C${x1} ${low} ${x2} ${low} ${x2} ${y2}`;
+}
+
+function makeNode() {
+  const dot = el("span", { class: "dot" }), name = el("b"), facts = el("span", { class: "muted" }), note = el("span", { class: "note" });
+  return { root: el("li", {}, dot, name, facts, note), name, facts, note };
+}
+
+function changeNode(row, node, run) {
+  attr(row.root, "class", node.status);
+  text(row.name, node.name);
+  const facts = [WORDS[node.status]];
+  if (node.visits > 1) facts.push(`${node.visits} visits`);
+  if (node.durationUs !== undefined) facts.push(duration(node.durationUs));
+  if (run.declared && !node.declared) facts.push("not in the declared graph");
+  text(row.facts, facts.join(" · "));
+  text(row.note, node.error ?? node.note ?? "");
+}
+
+const WORDS = { waiting: "not visited", running: "running", done: "done", failed: "failed", unfinished: "no end seen" };

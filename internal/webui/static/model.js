@@ -1,0 +1,340 @@
+// What the page knows: a function of the records that were applied, in order,
+// and of nothing else. Bounded in every direction.
+
+import { Cursor } from "./cursor.js";
+import { describe, MAX_NAME, Run } from "./run.js";
+import { ThreadState } from "./state.js";
+import { base64ToText, clip } from "./text.js";
+import { strictNumber } from "./attributes.js";
+
+export const MAX_RUNS = 200;
+export const MAX_RECENT = 500;
+const MAX_IDS = 4096;
+const MAX_UNREADABLE = 100;
+const MAX_QUALITY = 20;
+const MAX_RUN_GAPS = 20;
+
+// ApplyError is a record that this page cannot apply.
+export class ApplyError extends Error {}
+
+// IdWindow remembers the last message ids of a thread: about twice as many as
+// MAX_IDS, forgotten in halves so that a look costs the same always.
+class IdWindow {
+  constructor() {
+    this.young = new Set();
+    this.old = new Set();
+  }
+
+  has(id) {
+    return this.young.has(id) || this.old.has(id);
+  }
+
+  add(id) {
+    this.young.add(id);
+    if (this.young.size >= MAX_IDS) {
+      this.old = this.young;
+      this.young = new Set();
+    }
+  }
+}
+
+class Thread {
+  constructor(key, tenant, id, partition) {
+    this.key = key;
+    this.tenant = tenant;
+    this.id = id;
+    this.partition = partition;
+    this.last = 0n;
+    this.ids = new IdWindow();
+    this.state = new ThreadState();
+    this.current = null;
+    this.ordinal = 0;
+    this.runs = 0;
+  }
+}
+
+export class Model {
+  constructor({ maxRuns = MAX_RUNS } = {}) {
+    this.maxRuns = maxRuns;
+    this.revision = 0;
+    this.clear();
+  }
+
+  // clear forgets everything: the stream is another one, or the view begins
+  // anew.
+  clear() {
+    this.threads = new Map();
+    // By arrival of the last message, oldest first: the order of eviction.
+    this.runs = new Map();
+    this.started = 0;
+    this.recent = [];
+    this.records = 0;
+    this.messages = 0;
+    this.duplicates = 0;
+    this.unknownTypes = 0;
+    this.evicted = 0;
+    this.unreadable = { count: 0, last: [] };
+    this.revision++;
+  }
+
+  // apply takes one record. When it throws, the message that failed counts as
+  // not applied: the record may be tried again, and messages of it that went
+  // through before are known by their ids.
+  apply(record) {
+    if (record.error !== undefined && record.error !== null) {
+      this.cannotRead(record, String(record.error.reason ?? "unknown"), String(record.error.detail ?? ""), record.error.valueBytes);
+      this.records++;
+      this.revision++;
+      return;
+    }
+    const messages = messagesOf(record.message);
+    for (const m of messages) this.message(record, m);
+    this.records++;
+    this.revision++;
+  }
+
+  // cannotRead notes a record that has no message: bounded, without its bytes.
+  cannotRead(record, reason, detail, bytes) {
+    this.unreadable.count++;
+    this.unreadable.last.push({ partition: record.partition, offset: record.offset, reason: clip(reason, 60), detail: clip(detail, 300), bytes });
+    if (this.unreadable.last.length > MAX_UNREADABLE) this.unreadable.last.shift();
+    this.revision++;
+  }
+
+  message(record, { kind, body }) {
+    const header = body.header ?? {};
+    const sequence = uint64(header.sequence);
+    const thread = this.thread(header, record);
+    const id = header.messageId || (sequence > 0n ? `${kind} ${sequence}` : "");
+    if (id !== "" && thread.ids.has(id)) {
+      this.duplicates++;
+      return;
+    }
+    const type = kind === "event" ? eventType(body.eventType) : kind;
+    const us = timestamp(header.timestampUs);
+
+    // Where the thread stands: "next" continues it, "after" leaves messages out,
+    // "late" comes behind one that was applied, "none" has no place in it.
+    const last = thread.last;
+    let place = "none";
+    if (sequence > 0n) place = sequence === last + 1n ? "next" : sequence > last ? "after" : "late";
+
+    const run = this.runOf(thread, record, kind === "event" && type === "GRAPH_START" && place !== "late");
+    const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late", thread: thread.id, run: run.id };
+    try {
+      if (place === "after") {
+        if (last === 0n) thread.state.freeze(sequence, "the view begins in the middle of the thread: waiting for a full state");
+        else thread.state.freeze(sequence, `messages ${last + 1n} to ${sequence - 1n} of the thread are missing`);
+      }
+      entry.text = this.effect(thread, run, kind, type, body, { sequence, place, us });
+    } catch (e) {
+      // What the message changed before it failed is not known.
+      thread.state.freeze(sequence, `message ${sequence} could not be applied`);
+      run.revision++;
+      throw e;
+    }
+
+    this.messages++;
+    if (id !== "") thread.ids.add(id);
+    if (place === "next" || place === "after") thread.last = sequence;
+    if (place === "after" && last > 0n) run.missing += sequence - last - 1n;
+    if (place === "late") run.late++;
+    else if (us !== undefined) run.lastUs = us;
+    // Tokens are shown where they are written; a line of the log for each piece
+    // would push everything else out.
+    if (kind === "tokenChunk" && !body.isFinal) {
+      run.revision++;
+      return;
+    }
+    run.note(entry);
+    this.recent.push(entry);
+    if (this.recent.length > MAX_RECENT * 1.2) this.recent.splice(0, this.recent.length - MAX_RECENT);
+  }
+
+  // effect changes the run and its state, and returns the text for the log.
+  effect(thread, run, kind, type, body, { sequence, place, us }) {
+    const late = place === "late";
+    switch (kind) {
+      case "event":
+        if (!late) {
+          run.event(type, body, us);
+          if (type === "GRAPH_START") {
+            const initial = body.attributes?.initial_state_json?.stringValue;
+            if (typeof initial === "string" && sequence > 0n) thread.state.initial(sequence, initial);
+          }
+        }
+        return describe(type, body.attributes);
+      case "tokenChunk":
+        if (!late) run.chunk(body);
+        return clip(`${body.model ?? ""} ${body.isFinal ? "final" : ""}`.trim(), MAX_NAME);
+      case "toolExecution":
+        if (!late) run.toolExecution(body, preview);
+        return clip([body.toolName, short(body.stage, "EXECUTION_STAGE_"), body.error].filter(Boolean).join(" · "), MAX_NAME);
+      case "stateDiff":
+        return this.stateMessage(thread, place, sequence, () => {
+          thread.state.diff(sequence, body);
+          return body.fullState ? "full state" : `${(body.operations ?? []).length} operations`;
+        });
+      case "checkpoint":
+        return this.stateMessage(thread, place, sequence, () => {
+          const unusable = thread.state.checkpointed(sequence, body);
+          return unusable === null ? "installed" : clip(unusable, MAX_NAME);
+        });
+      case "metrics":
+        if (!late && body.scope === "quality") quality(run, body.metrics);
+        return clip([body.scope, body.scopeId].filter(Boolean).join(" · "), MAX_NAME);
+      case "error":
+        if (!late) run.error = clip(body.message ?? body.errorCode ?? "error", 1000);
+        return clip([short(body.severity, "SEVERITY_"), body.errorCode, body.message].filter(Boolean).join(" · "), MAX_NAME);
+      case "executionTrace":
+        return body.completed ? "completed" : "not completed";
+      default:
+        this.unknownTypes++;
+        return "unknown message type";
+    }
+  }
+
+  // stateMessage guards the state: only a message in sequence may change it.
+  stateMessage(thread, place, sequence, change) {
+    if (place === "none") {
+      thread.state.freeze(sequence, "a state message without a sequence");
+      return "ignored: no sequence";
+    }
+    if (place === "late") {
+      thread.state.freeze(sequence, `state message ${sequence} came after message ${thread.last}`);
+      return "ignored: late";
+    }
+    return change();
+  }
+
+  thread(header, record) {
+    const tenant = clip(header.tenantId ?? "", MAX_NAME);
+    const id = clip(header.threadId ?? "", MAX_NAME);
+    const key = `${tenant}\u0000${id}`;
+    let thread = this.threads.get(key);
+    if (thread === undefined) {
+      thread = new Thread(key, tenant, id, record.partition);
+      this.threads.set(key, thread);
+    }
+    // It moves when the topic gets more partitions.
+    thread.partition = record.partition;
+    return thread;
+  }
+
+  // runOf returns the run that a message belongs to, and makes it the last one
+  // to be evicted.
+  runOf(thread, record, starts) {
+    let run = thread.current;
+    if (run === null || starts) {
+      if (run !== null) run.superseded();
+      run = new Run(thread, ++thread.ordinal, record);
+      run.arrival = ++this.started;
+      thread.current = run;
+      thread.runs++;
+    }
+    this.runs.delete(run.id);
+    this.runs.set(run.id, run);
+    while (this.runs.size > this.maxRuns) this.evict(this.runs.values().next().value);
+    return run;
+  }
+
+  evict(run) {
+    this.runs.delete(run.id);
+    this.evicted++;
+    const thread = run.thread;
+    if (thread.current === run) thread.current = null;
+    if (--thread.runs === 0) this.threads.delete(thread.key);
+  }
+
+  // gap notes records that will not come. Every run of the partition that was
+  // not over is affected: its end may have been among them.
+  gap({ partition, from, to, reason }) {
+    const why = `records ${from} to ${to - 1n} of partition ${partition} are lost`;
+    for (const thread of this.threads.values()) {
+      if (thread.partition !== partition) continue;
+      const run = thread.current;
+      if (run !== null && !run.over) {
+        run.gaps.push({ from, to, reason });
+        if (run.gaps.length > MAX_RUN_GAPS) run.gaps.shift();
+        run.revision++;
+      }
+      thread.state.freeze(thread.last, why);
+    }
+    this.revision++;
+  }
+
+  // list returns the runs, newest arrival first.
+  list() {
+    return [...this.runs.values()].sort((a, b) => b.arrival - a.arrival);
+  }
+
+  // rebuildFrom is the cursor from which a page without memory gets the same
+  // view: in each partition the first record of the oldest run that is kept, or
+  // the position itself.
+  rebuildFrom(cursor) {
+    const next = new Map(cursor.next);
+    for (const run of this.runs.values()) {
+      const at = next.get(run.partition);
+      if (at === undefined || run.firstOffset < at) next.set(run.partition, run.firstOffset);
+    }
+    return new Cursor(cursor.streamId, next);
+  }
+}
+
+const KINDS = ["event", "stateDiff", "tokenChunk", "toolExecution", "checkpoint", "metrics", "error", "eventBatch", "executionTrace"];
+
+// messagesOf returns the messages in a record: one, or the events of a batch.
+function messagesOf(message) {
+  if (typeof message !== "object" || message === null) throw new ApplyError("a record has neither message nor error");
+  const kinds = Object.keys(message);
+  if (kinds.length !== 1) throw new ApplyError(`a message of ${kinds.length} kinds, want 1`);
+  const kind = kinds[0];
+  const body = message[kind];
+  if (typeof body !== "object" || body === null) throw new ApplyError(`${clip(kind, 40)}: want an object`);
+  if (kind === "eventBatch") return (body.events ?? []).map((e) => ({ kind: "event", body: e }));
+  return [{ kind: KINDS.includes(kind) ? kind : `unknown: ${clip(kind, 40)}`, body }];
+}
+
+function eventType(v) {
+  return short(v ?? "EVENT_TYPE_UNSPECIFIED", "EVENT_TYPE_");
+}
+
+function short(v, prefix) {
+  if (v === undefined) return undefined;
+  return clip(String(v), 60).replace(prefix, "");
+}
+
+function uint64(v) {
+  if (v === undefined) return 0n;
+  if (typeof v !== "string" || !/^(?:0|[1-9][0-9]{0,19})$/.test(v)) throw new ApplyError("header.sequence: want a decimal 64-bit integer");
+  return BigInt(v);
+}
+
+function timestamp(v) {
+  if (typeof v !== "string" || !/^-?[1-9][0-9]{0,18}$/.test(v)) return undefined;
+  return BigInt(v);
+}
+
+// preview shows the beginning of bytes that should be JSON text.
+function preview(base64) {
+  const most = 4000;
+  const part = base64.slice(0, Math.ceil((most * 4) / 3 / 4) * 4);
+  try {
+    return clip(base64ToText(part), most);
+  } catch {
+    // The cut may have split a character, or the bytes are no text.
+    try {
+      return new TextDecoder("utf-8").decode(Uint8Array.from(atob(part), (c) => c.charCodeAt(0)));
+    } catch {
+      return "(not text)";
+    }
+  }
+}
+
+function quality(run, metrics) {
+  for (const [name, v] of Object.entries(metrics ?? {})) {
+    if (run.quality.size >= MAX_QUALITY && !run.quality.has(name)) continue;
+    const value = typeof v?.boolValue === "boolean" ? v.boolValue : strictNumber(v?.floatValue ?? v?.intValue);
+    if (value !== undefined) run.quality.set(clip(name, 60), value);
+  }
+}

@@ -1,0 +1,427 @@
+// One run of a graph: what its events say, bounded.
+
+import { count, number, text, whole } from "./attributes.js";
+import { MAX_EDGES, MAX_NODES, shape } from "./shape.js";
+import { clip, tail } from "./text.js";
+
+export const MAX_EVENTS = 2000;
+export const MAX_CALLS = 100;
+export const MAX_TOOLS = 200;
+export const MAX_TEXT = 64 * 1024;
+export const MAX_NAME = 256;
+// A duration of INT64_MAX means: longer than can be told.
+const BEYOND = (1n << 63n) - 1n;
+
+export class Run {
+  constructor(thread, ordinal, record) {
+    this.id = `${thread.key}\u0000${ordinal}`;
+    this.thread = thread;
+    this.ordinal = ordinal;
+    this.partition = record.partition;
+    this.firstOffset = record.offset;
+    this.graph = undefined;
+    // "running", "interrupted", "ended", "failed", or "unknown": another run
+    // began on the thread and no end of this one was seen.
+    this.status = "running";
+    // Whether its start was seen.
+    this.whole = false;
+    this.startUs = undefined;
+    this.lastUs = undefined;
+    this.durationUs = undefined;
+    this.nodes = new Map();
+    this.edges = new Map();
+    this.declared = false;
+    this.entry = undefined;
+    this.calls = new Map();
+    this.tools = new Map();
+    this.tokens = 0;
+    this.cost = 0;
+    this.tokensKnown = 0;
+    this.tokensUnknown = 0;
+    this.costKnown = 0;
+    this.costUnknown = 0;
+    this.quality = new Map();
+    this.error = undefined;
+    // Messages of the thread that never came, and that came too late to count.
+    this.missing = 0n;
+    this.late = 0;
+    this.gaps = [];
+    this.events = [];
+    this.eventsSeen = 0;
+    this.revision = 0;
+  }
+
+  get over() {
+    return this.status === "ended" || this.status === "failed" || this.status === "unknown";
+  }
+
+  // duration in microseconds as BigInt: measured by the producer where it says
+  // so, else between the producer's own timestamps; undefined when unknown.
+  duration() {
+    if (this.durationUs !== undefined) return this.durationUs;
+    if (this.startUs === undefined || this.lastUs === undefined) return undefined;
+    return this.lastUs - this.startUs;
+  }
+
+  visited() {
+    let n = 0;
+    for (const node of this.nodes.values()) if (node.visits > 0) n++;
+    return n;
+  }
+
+  note(entry) {
+    this.events.push(entry);
+    this.eventsSeen++;
+    // Dropping in blocks keeps the cost of an event constant.
+    if (this.events.length > MAX_EVENTS + 200) this.events.splice(0, this.events.length - MAX_EVENTS);
+    this.revision++;
+  }
+
+  node(id) {
+    const name = clip(id, MAX_NAME);
+    let node = this.nodes.get(name);
+    if (node === undefined) {
+      if (this.nodes.size >= MAX_NODES) return undefined;
+      node = { name, status: "waiting", visits: 0, open: 0, durationUs: undefined, note: undefined, error: undefined, declared: false };
+      this.nodes.set(name, node);
+    }
+    return node;
+  }
+
+  edge(from, to, change) {
+    const key = `${from}\u0000${to}`;
+    let edge = this.edges.get(key);
+    if (edge === undefined) {
+      if (this.edges.size >= MAX_EDGES) return;
+      edge = { from, to, taken: 0, conditional: false };
+      this.edges.set(key, edge);
+    }
+    change(edge);
+  }
+
+  // event applies one Event message.
+  event(type, e, us) {
+    const a = e.attributes;
+    const nodeId = e.nodeId ?? "";
+    switch (type) {
+      case "GRAPH_START":
+        this.started(a, us);
+        break;
+      case "GRAPH_END":
+        this.over_("ended", e);
+        break;
+      case "GRAPH_ERROR":
+        this.error = text(a, "error", 1000) ?? this.error ?? "the graph failed";
+        this.over_("failed", e);
+        break;
+      case "HUMAN_INTERRUPT":
+        if (!this.over) this.status = "interrupted";
+        break;
+      case "HUMAN_RESUME":
+        if (!this.over) this.status = "running";
+        break;
+      case "NODE_START":
+        this.nodeStarted(this.node(nodeId));
+        break;
+      case "NODE_END":
+        this.nodeEnded(this.node(nodeId), "done", e);
+        break;
+      case "NODE_ERROR":
+        this.nodeEnded(this.node(nodeId), "failed", e);
+        break;
+      case "NODE_PROGRESS":
+      case "NODE_THINKING":
+      case "NODE_SUBSTEP":
+      case "NODE_WARNING": {
+        const node = this.node(nodeId);
+        if (node) node.note = describe(type, a);
+        break;
+      }
+      case "EDGE_TRAVERSAL":
+      case "CONDITIONAL_BRANCH": {
+        const to = text(a, "to");
+        if (nodeId !== "" && to !== undefined) {
+          this.edge(clip(nodeId, MAX_NAME), to, (edge) => {
+            edge.taken++;
+            edge.conditional ||= type === "CONDITIONAL_BRANCH";
+          });
+        }
+        break;
+      }
+      case "LLM_START":
+      case "LLM_END":
+      case "LLM_ERROR":
+      case "LLM_RETRY":
+        this.llm(type, e, nodeId);
+        break;
+      case "TOOL_START":
+      case "TOOL_END":
+      case "TOOL_ERROR":
+        this.toolEvent(type, e, nodeId);
+        break;
+      default:
+    }
+  }
+
+  started(a, us) {
+    this.whole = true;
+    this.startUs = us;
+    this.graph = text(a, "graph_name") ?? this.graph;
+    for (const source of ["graph_manifest", "graph_schema_json"]) {
+      const declared = shape(whole(a, source));
+      if (declared.nodes.length === 0 && declared.edges.length === 0) continue;
+      for (const name of declared.nodes) {
+        const node = this.node(name);
+        if (node) node.declared = true;
+      }
+      this.declared ||= declared.nodes.length > 0;
+      for (const e of declared.edges) {
+        this.edge(e.from, e.to, (edge) => {
+          edge.conditional ||= e.conditional;
+        });
+      }
+      this.entry ??= declared.entry;
+    }
+    this.entry = text(a, "graph_entry_point") ?? this.entry;
+  }
+
+  // over_ ends the run. Nodes still open are not shown as active any more.
+  over_(status, e) {
+    this.status = status;
+    const d = duration(e);
+    if (d !== undefined) this.durationUs = d;
+    for (const node of this.nodes.values()) {
+      if (node.status !== "running") continue;
+      node.open = 0;
+      node.status = status === "failed" ? "failed" : "unfinished";
+    }
+    for (const call of this.calls.values()) {
+      if (call.status === "running") call.status = "unfinished";
+    }
+    for (const tool of this.tools.values()) {
+      if (tool.status === "running") tool.status = "unfinished";
+    }
+  }
+
+  // superseded: another run began on the thread.
+  superseded() {
+    if (!this.over) this.over_("unknown", {});
+    this.revision++;
+  }
+
+  nodeStarted(node) {
+    if (node === undefined) return;
+    node.visits++;
+    node.open++;
+    node.status = "running";
+    node.note = undefined;
+    node.error = undefined;
+    if (this.status === "interrupted") this.status = "running";
+  }
+
+  nodeEnded(node, status, e) {
+    if (node === undefined) return;
+    // An end without its start, in a run that was joined late, is a visit too.
+    if (node.open === 0) node.visits++;
+    node.open = Math.max(0, node.open - 1);
+    node.status = node.open > 0 ? "running" : status;
+    node.durationUs = duration(e) ?? node.durationUs;
+    node.error = status === "failed" ? (text(e.attributes, "error", 1000) ?? "failed") : undefined;
+  }
+
+  // call returns the LLM call of a request id.
+  call(id, node) {
+    const key = clip(id, MAX_NAME);
+    let call = this.calls.get(key);
+    if (call === undefined) {
+      call = { id: key, node, model: undefined, status: "running", text: "", cut: 0, chunks: 0, tokens: undefined, cost: undefined, finish: undefined, error: undefined, retries: 0, durationUs: undefined, counted: false };
+      this.calls.set(key, call);
+      if (this.calls.size > MAX_CALLS) this.calls.delete(this.calls.keys().next().value);
+    }
+    return call;
+  }
+
+  llm(type, e, nodeId) {
+    const a = e.attributes;
+    // A producer that gives calls no id has one at a time in a node.
+    const call = this.call(e.llmRequestId || `node ${nodeId} #${this.anonymous(type, nodeId)}`, clip(nodeId, MAX_NAME));
+    call.node ||= clip(nodeId, MAX_NAME);
+    call.model = text(a, "model") ?? call.model;
+    switch (type) {
+      case "LLM_START":
+        call.status = "running";
+        return;
+      case "LLM_RETRY":
+        call.retries++;
+        call.status = "running";
+        return;
+      case "LLM_ERROR":
+        call.status = "failed";
+        call.error = text(a, "error", 1000) ?? "failed";
+        break;
+      default:
+        call.status = "done";
+        call.finish = text(a, "finish_reason") ?? call.finish;
+    }
+    call.durationUs = duration(e) ?? call.durationUs;
+    const prompt = count(a, "prompt_tokens");
+    const completion = count(a, "completion_tokens");
+    const total = count(a, "total_tokens") ?? (prompt !== undefined && completion !== undefined ? prompt + completion : undefined);
+    this.account(call, total ?? call.tokens, number(a, "cost_usd") ?? call.cost);
+  }
+
+  anonymous(type, nodeId) {
+    this.anonymousCalls ??= new Map();
+    const n = this.anonymousCalls.get(nodeId) ?? 0;
+    if (type !== "LLM_START") return n;
+    if (this.anonymousCalls.size < MAX_NODES) this.anonymousCalls.set(nodeId, n + 1);
+    return n + 1;
+  }
+
+  // account adds a call to the run's sums, each call once; what it does not know
+  // is counted as unknown.
+  account(call, tokens, cost) {
+    if (call.counted) {
+      this.tokens -= call.tokens ?? 0;
+      this.cost -= call.cost ?? 0;
+      if (call.tokens === undefined) this.tokensUnknown--;
+      else this.tokensKnown--;
+      if (call.cost === undefined) this.costUnknown--;
+      else this.costKnown--;
+    }
+    call.counted = true;
+    call.tokens = tokens;
+    call.cost = cost;
+    this.tokens += tokens ?? 0;
+    this.cost += cost ?? 0;
+    if (tokens === undefined) this.tokensUnknown++;
+    else this.tokensKnown++;
+    if (cost === undefined) this.costUnknown++;
+    else this.costKnown++;
+  }
+
+  chunk(c) {
+    const call = this.call(c.requestId ?? "", undefined);
+    call.chunks++;
+    call.model = c.model ? clip(c.model, MAX_NAME) : call.model;
+    const grown = call.text + (c.text ?? "");
+    call.text = tail(grown, MAX_TEXT);
+    call.cut += grown.length - call.text.length;
+    if (c.isFinal) {
+      if (call.status === "running") call.status = "done";
+      const finish = (c.finishReason ?? "FINISH_REASON_NONE").toString().replace("FINISH_REASON_", "").toLowerCase();
+      if (finish !== "none") call.finish ??= clip(finish, 40);
+      const s = c.stats;
+      if (s) {
+        const total = s.totalTokens || (s.promptTokens ?? 0) + (s.completionTokens ?? 0);
+        // All zero means that the producer did not count.
+        if (total > 0 && call.tokens === undefined) this.account(call, total, call.cost);
+      }
+    }
+  }
+
+  tool(id, name, node) {
+    const key = clip(id, MAX_NAME);
+    let tool = this.tools.get(key);
+    if (tool === undefined) {
+      tool = { id: key, name: undefined, node, status: "running", arguments: undefined, result: undefined, error: undefined, retries: 0, durationUs: undefined };
+      this.tools.set(key, tool);
+      if (this.tools.size > MAX_TOOLS) this.tools.delete(this.tools.keys().next().value);
+    }
+    if (name) tool.name = clip(name, MAX_NAME);
+    return tool;
+  }
+
+  toolEvent(type, e, nodeId) {
+    const a = e.attributes;
+    const id = text(a, "call_id");
+    // The event repeats what ToolExecution says; without a call id the two
+    // cannot be told to be one, and the log has the event.
+    if (id === undefined) return;
+    const tool = this.tool(id, text(a, "tool_name") ?? text(a, "tool"), clip(nodeId, MAX_NAME));
+    tool.node ||= clip(nodeId, MAX_NAME);
+    if (type === "TOOL_END") tool.status = "done";
+    if (type === "TOOL_ERROR") {
+      tool.status = "failed";
+      tool.error = text(a, "error", 1000) ?? tool.error ?? "failed";
+    }
+    tool.durationUs = duration(e) ?? tool.durationUs;
+  }
+
+  toolExecution(t, preview) {
+    const tool = this.tool(t.callId ?? "", t.toolName, undefined);
+    switch ((t.stage ?? "").toString().replace("EXECUTION_STAGE_", "")) {
+      case "COMPLETED":
+        tool.status = "done";
+        break;
+      case "FAILED":
+        tool.status = "failed";
+        break;
+      case "RETRYING":
+        tool.status = "running";
+        break;
+      default:
+    }
+    if (t.arguments) tool.arguments = preview(t.arguments);
+    if (t.result) tool.result = preview(t.result);
+    if (t.error) tool.error = clip(t.error, 1000);
+    tool.retries = Math.max(tool.retries, Number.isInteger(t.retryCount) ? t.retryCount : 0);
+    tool.durationUs = duration(t) ?? tool.durationUs;
+  }
+}
+
+// duration is what the producer measured, or undefined; BEYOND is kept, the view
+// says it in words.
+function duration(e) {
+  const v = e.durationUs;
+  if (typeof v !== "string" || !/^[1-9][0-9]{0,18}$/.test(v)) return undefined;
+  return BigInt(v);
+}
+
+export function isBeyond(us) {
+  return us >= BEYOND;
+}
+
+// describe is the short text of an event in the log: from known attributes
+// alone, since others may hold anything.
+export function describe(type, a) {
+  const t = (name) => text(a, name);
+  const join = (...parts) => clip(parts.filter((p) => p !== undefined && p !== "").join(" · "), MAX_NAME);
+  switch (type) {
+    case "GRAPH_START":
+      return join(t("graph_name"));
+    case "GRAPH_ERROR":
+    case "NODE_ERROR":
+    case "LLM_ERROR":
+    case "TOOL_ERROR":
+      return join(t("tool_name"), t("model"), t("error"));
+    case "NODE_PROGRESS": {
+      const percent = number(a, "percent");
+      return join(t("message"), percent === undefined ? undefined : `${Math.round(percent * 10) / 10} %`);
+    }
+    case "NODE_THINKING":
+      return join(t("step"), t("thought"));
+    case "NODE_SUBSTEP":
+      return join(t("substep_name"), t("status"));
+    case "NODE_WARNING":
+      return join(t("message"), t("warning"));
+    case "EDGE_TRAVERSAL":
+      return t("to") === undefined ? "" : `→ ${t("to")}`;
+    case "CONDITIONAL_BRANCH":
+      return join(t("condition_result"), t("to") === undefined ? undefined : `→ ${t("to")}`);
+    case "LLM_START":
+    case "LLM_END":
+    case "LLM_RETRY": {
+      const tokens = count(a, "total_tokens");
+      return join(t("model"), tokens === undefined ? undefined : `${tokens} tokens`, t("finish_reason"));
+    }
+    case "TOOL_START":
+    case "TOOL_END":
+      return join(t("tool_name") ?? t("tool"));
+    case "HUMAN_INTERRUPT":
+    case "HUMAN_RESUME":
+      return join(t("reason"), t("prompt"), t("message"));
+    default:
+      return join(t("message"), t("status"));
+  }
+}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"reflect"
 	"sync"
 
@@ -37,7 +38,7 @@ const (
 // checkCost refuses a message that would take too much memory. It allocates
 // nothing.
 func checkCost(body []byte, l Limits) error {
-	budget := max(costFactor*l.Decoded, costFloor)
+	budget := max(costFactor*min(l.Decoded, math.MaxInt/costFactor), costFloor)
 	t := costs()
 	if len(body) <= budget/t.worst {
 		return nil

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"strings"
-
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"google.golang.org/protobuf/proto"
 )
@@ -129,9 +127,4 @@ func normaliseVersion(h *pb.Header) {
 	if h.SchemaVersion == 0 {
 		h.SchemaVersion = 1
 	}
-}
-
-// kindName is a message type as error texts say it: "event batch".
-func kindName(t pb.MessageType) string {
-	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(t.String(), "MESSAGE_TYPE_"), "_", " "))
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -40,6 +41,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"zstd framing byte alone", []byte{frameZstd}, DefaultLimits(), ReasonDecompress},
 		{"stored size above the limit", good, Limits{Framed: len(good) - 1, Decoded: len(good)}, ReasonTooLarge},
 		{"message size above the limit", good, Limits{Framed: len(good), Decoded: len(good) - 2}, ReasonTooLarge},
+		{"limits without end", good[:len(good)-1], Limits{Framed: math.MaxInt, Decoded: math.MaxInt}, ReasonMalformed},
 		{"no limits given", good, Limits{}, ReasonTooLarge},
 		{"protobuf without framing", good[1:], DefaultLimits(), ReasonUnknownFraming},
 		{"zstd without framing", goodZstd(t, good[1:]), DefaultLimits(), ReasonUnknownFraming},

@@ -55,8 +55,8 @@ func (e *Encoder) Append(dst []byte, m *pb.DashStreamMessage, maxFramed int) ([]
 	if fast >= 0 {
 		plain = 1 + protowire.SizeBytes(fast)
 	} else {
-		// Before Size, which would not return from a value that holds itself.
-		if err := checkDepth(m); err != nil {
+		// Before Size, which would not end where a value holds itself.
+		if err := checkNesting(m); err != nil {
 			return dst, err
 		}
 		plain = proto.Size(m)
@@ -164,10 +164,10 @@ func checkHeaders(m *pb.DashStreamMessage) *Error {
 		if KindOf(m) == pb.MessageType_MESSAGE_TYPE_UNSPECIFIED {
 			return refuse(ReasonMissingHeader, "the message is of no known kind")
 		}
-		return refuse(ReasonMissingHeader, "%s without a header", kindName(KindOf(m)))
+		return refuse(ReasonMissingHeader, "%s without a header", TypeName(KindOf(m)))
 	}
 	if h.SchemaVersion > SchemaVersion {
-		return newerSchema(h.SchemaVersion, kindName(KindOf(m)))
+		return newerSchema(h.SchemaVersion, TypeName(KindOf(m)))
 	}
 	for i, ev := range batchEvents(m) {
 		h := ev.GetHeader()
@@ -187,16 +187,18 @@ func newerSchema(v uint32, what string) *Error {
 	return e
 }
 
-// checkDepth bounds nesting as [Decode] does. Only attribute values nest
-// freely.
-func checkDepth(m *pb.DashStreamMessage) *Error {
+// checkNesting bounds how deep attribute values nest, as [Decode] does, and how
+// many there are: a value may hold itself, or one value many times over.
+func checkNesting(m *pb.DashStreamMessage) *Error {
+	// Each value takes two bytes or more.
+	n := nesting{left: DefaultMaxBytes / 2}
 	switch w := m.GetMessage().(type) {
 	case *pb.DashStreamMessage_Event:
 		// Above an attribute's value: the message, the event, the map entry.
-		return checkAttributes(w.Event.GetAttributes(), 3)
+		return n.attributes(w.Event.GetAttributes(), 3)
 	case *pb.DashStreamMessage_EventBatch:
 		for _, ev := range w.EventBatch.GetEvents() {
-			if err := checkAttributes(ev.GetAttributes(), 4); err != nil {
+			if err := n.attributes(ev.GetAttributes(), 4); err != nil {
 				return err
 			}
 		}
@@ -204,35 +206,42 @@ func checkDepth(m *pb.DashStreamMessage) *Error {
 	return nil
 }
 
-// checkAttributes is given how many messages nest above the values of attrs.
-func checkAttributes(attrs map[string]*pb.AttributeValue, above int) *Error {
+type nesting struct{ left int }
+
+// attributes is given how many messages nest above the values of attrs.
+func (n *nesting) attributes(attrs map[string]*pb.AttributeValue, above int) *Error {
 	for _, v := range attrs {
-		if err := checkAttribute(v, above+1); err != nil {
+		if err := n.value(v, above+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkAttribute(v *pb.AttributeValue, depth int) *Error {
-	if depth > MaxDepth {
-		return refuse(ReasonMalformed, "attribute values nest deeper than %d messages", MaxDepth)
+func (n *nesting) value(v *pb.AttributeValue, depth int) *Error {
+	if n.left--; n.left < 0 {
+		return tooLarge("message", DefaultMaxBytes+1, DefaultMaxBytes)
 	}
 	switch w := v.GetValue().(type) {
 	case *pb.AttributeValue_ArrayValue:
-		if depth+1 > MaxDepth {
-			return checkAttribute(nil, depth+1)
-		}
-		for _, item := range w.ArrayValue.GetValues() {
-			if err := checkAttribute(item, depth+2); err != nil {
-				return err
+		depth++
+		if depth <= MaxDepth {
+			for _, item := range w.ArrayValue.GetValues() {
+				if err := n.value(item, depth+1); err != nil {
+					return err
+				}
 			}
 		}
 	case *pb.AttributeValue_MapValue:
-		if depth+1 > MaxDepth {
-			return checkAttribute(nil, depth+1)
+		depth++
+		if depth <= MaxDepth {
+			if err := n.attributes(w.MapValue.GetValues(), depth+1); err != nil {
+				return err
+			}
 		}
-		return checkAttributes(w.MapValue.GetValues(), depth+2)
+	}
+	if depth > MaxDepth {
+		return refuse(ReasonMalformed, "attribute values nest deeper than %d messages", MaxDepth)
 	}
 	return nil
 }

@@ -116,6 +116,15 @@ func nestedArray(depth int) *pb.AttributeValue {
 	return v
 }
 
+// nestedMap nests three messages a level: value, map, entry.
+func nestedMap(levels int) *pb.AttributeValue {
+	v := &pb.AttributeValue{}
+	for range levels {
+		v = &pb.AttributeValue{Value: &pb.AttributeValue_MapValue{MapValue: &pb.AttributeMap{Values: map[string]*pb.AttributeValue{"k": v}}}}
+	}
+	return v
+}
+
 func eventWith(v *pb.AttributeValue) *pb.DashStreamMessage {
 	m := smallEvent()
 	m.GetEvent().Attributes["v"] = v
@@ -128,6 +137,10 @@ func TestAppendRefuses(t *testing.T) {
 	cycle.Value = &pb.AttributeValue_ArrayValue{ArrayValue: &pb.AttributeArray{Values: []*pb.AttributeValue{cycle}}}
 	mapCycle := &pb.AttributeValue{}
 	mapCycle.Value = &pb.AttributeValue_MapValue{MapValue: &pb.AttributeMap{Values: map[string]*pb.AttributeValue{"k": mapCycle}}}
+	var doubled *pb.AttributeValue // two to the fortieth values
+	for range 40 {
+		doubled = &pb.AttributeValue{Value: &pb.AttributeValue_ArrayValue{ArrayValue: &pb.AttributeArray{Values: []*pb.AttributeValue{doubled, doubled}}}}
+	}
 	headless := batchOf(3)
 	headless.GetEventBatch().Events[1].Header = nil
 	nilEvent := batchOf(3)
@@ -166,6 +179,7 @@ func TestAppendRefuses(t *testing.T) {
 		{"text that is not UTF-8, compressed", badLargeText, ReasonMalformed},
 		{"array that holds itself", eventWith(cycle), ReasonMalformed},
 		{"map that holds itself", eventWith(mapCycle), ReasonMalformed},
+		{"array that holds an array many times", eventWith(doubled), ReasonTooLarge},
 		{"nested too deep", eventWith(nestedArray(98)), ReasonMalformed},
 		{"frame above the limit", large, ReasonTooLarge},
 		{"message above what readers take, though it compresses", huge, ReasonTooLarge},
@@ -201,26 +215,34 @@ func TestAppendRefuses(t *testing.T) {
 // TestDepthIsTheSameBothWays: what Append takes, Decode takes, and the reverse.
 func TestDepthIsTheSameBothWays(t *testing.T) {
 	t.Parallel()
-	accepted := 0
+	accepted, refused := 0, 0
 	for depth := 90; depth < 105; depth++ {
-		nested := nestedArray(depth)
-		m := eventWith(nested)
-		if depth%4 == 0 {
-			m = batchOf(1)
-			m.GetEventBatch().Events[0] = eventWith(nested).GetEvent()
-		}
-		_, appendErr := Append(nil, m, MaxProducerBytes)
-		setCompression(m, 0)
-		_, decodeErr := Decode(append([]byte{framePlain}, mustMarshal(t, m)...), DefaultLimits())
-		if (appendErr == nil) != (decodeErr == nil) {
-			t.Errorf("depth %d: Append %v, Decode %v", depth, appendErr, decodeErr)
-		}
-		if appendErr == nil {
-			accepted++
+		for name, nested := range map[string]*pb.AttributeValue{
+			"arrays": nestedArray(depth), "maps": nestedMap(depth / 3),
+			"array in a map": {Value: &pb.AttributeValue_MapValue{MapValue: &pb.AttributeMap{
+				Values: map[string]*pb.AttributeValue{"k": nestedArray(depth - 3)}}}},
+			"maps in an array": {Value: &pb.AttributeValue_ArrayValue{ArrayValue: &pb.AttributeArray{
+				Values: []*pb.AttributeValue{nestedMap(depth / 3)}}}},
+		} {
+			batch := batchOf(1)
+			batch.GetEventBatch().Events[0] = eventWith(nested).GetEvent()
+			for _, m := range []*pb.DashStreamMessage{eventWith(nested), batch} {
+				_, appendErr := Append(nil, m, MaxProducerBytes)
+				setCompression(m, 0)
+				_, decodeErr := Decode(plainFrame(t, m), DefaultLimits())
+				if (appendErr == nil) != (decodeErr == nil) {
+					t.Errorf("%s, depth %d: Append %v, Decode %v", name, depth, appendErr, decodeErr)
+				}
+				if appendErr == nil {
+					accepted++
+				} else {
+					refused++
+				}
+			}
 		}
 	}
-	if accepted == 0 || accepted == 15 {
-		t.Errorf("%d of 15 depths accepted: the limit was not tried", accepted)
+	if accepted < 15 || refused < 15 {
+		t.Errorf("%d accepted, %d refused: the limit was not tried", accepted, refused)
 	}
 }
 
@@ -343,6 +365,27 @@ func TestBatchSizeDoesNotChangeContent(t *testing.T) {
 		if !proto.Equal(ev, alone[i]) {
 			t.Errorf("event %d: %v, alone %v", i, ev, alone[i])
 		}
+	}
+}
+
+func TestTypeNames(t *testing.T) {
+	t.Parallel()
+	names := strings.Split(MessageTypeNames(), ", ")
+	if len(names) != len(pb.MessageType_name) {
+		t.Errorf("names: %v", names)
+	}
+	for _, name := range names {
+		for _, spelling := range []string{name, strings.ToUpper(name), "MESSAGE_TYPE_" + strings.ToUpper(name)} {
+			if got, err := ParseMessageType(spelling); err != nil || TypeName(got) != name {
+				t.Errorf("ParseMessageType(%s) = %s, %v", spelling, got, err)
+			}
+		}
+	}
+	if _, err := ParseMessageType("nonsense"); err == nil || !strings.Contains(err.Error(), "state_diff") {
+		t.Errorf("nonsense: %v", err)
+	}
+	if got := TypeName(99); got != "unknown" {
+		t.Errorf("TypeName(99) = %s", got)
 	}
 }
 

@@ -88,7 +88,7 @@ func (p *Peeker) Peek(frame []byte, l Limits) (Peeked, error) {
 		if res.Kind == pb.MessageType_MESSAGE_TYPE_UNSPECIFIED {
 			return res, refuse(ReasonMissingHeader, "the message is of no known kind")
 		}
-		return res, refuse(ReasonMissingHeader, "%s without a header", kindName(res.Kind))
+		return res, refuse(ReasonMissingHeader, "%s without a header", TypeName(res.Kind))
 	}
 	if !utf8.Valid(h.ThreadID) {
 		return res, refuse(ReasonMalformed, "thread_id of %d bytes is not UTF-8", len(h.ThreadID))

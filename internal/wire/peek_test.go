@@ -130,6 +130,7 @@ func TestPeekOutlivesDamage(t *testing.T) {
 		{"attributes that are no map", bytes.Replace(good, []byte("attempt"), []byte("\xff\xff\xff\xff\xff\xff\xff"), 1), ""},
 		{"cut off", good[:bodyAt+3], ReasonMalformed},
 		{"junk behind", append(bytes.Clone(good), 0xFF), ReasonMalformed},
+		{"field number beyond range", append(bytes.Clone(good), 0x80, 0x80, 0x80, 0x80, 0x10, 0), ReasonMalformed},
 		{"end of a group", append(bytes.Clone(good), 0x0C), ReasonMalformed},
 	} {
 		if _, err := Decode(c.frame, DefaultLimits()); ReasonOf(err) != ReasonMalformed {

@@ -19,6 +19,7 @@ import (
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/settings"
+	"github.com/dashflow/dashstream/internal/testclient"
 	"github.com/dashflow/dashstream/internal/testkafka"
 )
 
@@ -179,20 +180,20 @@ func TestSlotsAreGivenBack(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{})
 	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.MaxConnections, cfg.MaxConnectionsPerIP = 3, 3 })
 	for range 20 {
-		var open []*client
+		var open []*testclient.Client
 		for range 2 {
-			cl := dial(t, s, "dashstream.v1+proto", nil)
-			cl.subscribe(earliest(), nil)
-			cl.until("caught up", func() bool { return cl.caught == 1 })
+			cl := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+			cl.Subscribe(testclient.Earliest(), nil)
+			cl.Until("caught up", func() bool { return cl.CaughtUp == 1 })
 			open = append(open, cl)
 		}
-		sse := openSSE(t, s, "?from=earliest", "")
-		sse.until("caught up", func() bool { return sse.caught == 1 })
+		sse := testclient.SSE(t, s.URL, "?from=earliest", "")
+		sse.Until("caught up", func() bool { return sse.CaughtUp == 1 })
 		if got := tryDial(t, s, nil, nil); got != 429 {
 			t.Fatalf("a fourth client: status %d, want 429", got)
 		}
 		for _, cl := range append(open, sse) {
-			cl.close()
+			cl.Close()
 		}
 		testkafka.Eventually(t, "all clients are gone", func(context.Context) error {
 			if n := value(t, s.reg, "websocket_connected_clients"); n != 0 {
@@ -234,9 +235,9 @@ func TestBadRequestsAreRefusedByField(t *testing.T) {
 			t.Errorf("?%.60s: %d %q, want 400 that names %q", query, got, body, want)
 		}
 	}
-	js := dial(t, s, "dashstream.v1+json", nil)
-	js.subscribe(earliest(), nil)
-	js.until("caught up", func() bool { return js.caught == 1 })
+	js := testclient.Dial(t, s.URL, "dashstream.v1+json", nil)
+	js.Subscribe(testclient.Earliest(), nil)
+	js.Until("caught up", func() bool { return js.CaughtUp == 1 })
 	if got, _ := get(t, s.URL+"/ws", nil); got != 426 {
 		t.Errorf("GET /ws without a handshake: %d, want 426", got)
 	}
@@ -336,10 +337,10 @@ func TestAClientThatAnswersNoPingIsCutOff(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{})
 	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.PingInterval = 50 * time.Millisecond })
 	// A library that does not read answers no ping.
-	dial(t, s, "dashstream.v1+proto", nil)
-	live := dial(t, s, "dashstream.v1+proto", nil)
-	live.subscribe(nil, nil)
-	go func() { _ = live.end() }()
+	testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+	live := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+	live.Subscribe(nil, nil)
+	go func() { _ = live.End() }()
 	testkafka.Eventually(t, "one client is left", func(context.Context) error {
 		if n := value(t, s.reg, "websocket_connected_clients"); n != 1 {
 			return fmt.Errorf("%v are connected", n)

@@ -1,0 +1,41 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// readiness is the content of the ready file.
+type readiness struct {
+	PID int `json:"pid"`
+	// HTTP and Kafka are HOST:PORT; Kafka is the embedded broker's.
+	HTTP  string `json:"http,omitempty"`
+	Kafka string `json:"kafka,omitempty"`
+}
+
+// writeReadyFile puts the file there whole: a reader sees all of it or none.
+func writeReadyFile(path string, r readiness) error {
+	r.PID = os.Getpid()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode ready file: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".ready-*")
+	if err != nil {
+		return fmt.Errorf("write ready file %s: %w", path, err)
+	}
+	_, err = tmp.Write(append(body, '\n'))
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name()) // the write's error is the one to report
+		return fmt.Errorf("write ready file %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dashflow/dashstream/internal/buildinfo"
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/topics"
+)
+
+// prepareTimeout bounds the look at the topics when a process starts.
+const prepareTimeout = 15 * time.Second
+
+// prepareTopics creates the topics on the embedded broker. On a user's cluster
+// it changes nothing: it looks, warns of what differs, and refuses to start
+// where records would be lost or unread. A cluster that cannot be reached is no
+// reason not to start: /readyz tells, and the gateway goes on trying.
+func (a *App) prepareTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	options, err := a.kafka.ClientOptions(a.log, buildinfo.Get().UserAgent())
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(options...)
+	if err != nil {
+		return fmt.Errorf("make Kafka client: %w", err)
+	}
+	admin := kadm.NewClient(client)
+	defer admin.Close()
+
+	if a.broker != nil {
+		results, err := topics.Ensure(ctx, admin, topics.All(a.kafka, topics.Embedded)...)
+		if err != nil {
+			return fmt.Errorf("create topics: %w", err)
+		}
+		for _, r := range results {
+			a.warn(r.Differences)
+		}
+		return nil
+	}
+	differences, err := topics.Verify(ctx, admin, topics.Main(a.kafka.Topic, topics.Default))
+	a.warn(differences)
+	var mismatch *topics.MismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		return mismatch
+	case err == nil:
+	case kafkaclient.Classify(err).Retryable() || kafkaclient.Classify(err).Unreachable():
+		a.log.Warn("the topic cannot be checked now", "error", a.kafka.Explain(kafkaclient.OpInspect, err))
+	default:
+		return a.kafka.Explain(kafkaclient.OpInspect, err)
+	}
+	return nil
+}
+
+func (a *App) warn(differences []topics.Difference) {
+	for _, d := range differences {
+		if d.Severity != topics.Breaking {
+			a.log.Warn("a topic differs from its definition", "difference", d.String())
+		}
+	}
+}

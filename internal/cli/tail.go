@@ -1,0 +1,330 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/buildinfo"
+	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/wire"
+)
+
+// tailCommand prints the log as it grows.
+type tailCommand struct {
+	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin: now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...)."`
+	Thread   []string  `name:"thread" placeholder:"ID" sep:"none" help:"Only this thread; may be given several times."`
+	Tenant   []string  `name:"tenant" placeholder:"ID" sep:"none" help:"Only this tenant; may be given several times."`
+	Type     []msgType `name:"type" placeholder:"TYPE" help:"Only this message type, such as event or token_chunk; may be given several times."`
+	Count    int       `name:"count" short:"n" placeholder:"N" help:"End after so many records; 0 means never."`
+	NoFollow bool      `name:"no-follow" help:"End where the log ends now."`
+	Output
+
+	Kafka kafkaclient.Settings `embed:""`
+}
+
+func newTailCommand() *tailCommand { return &tailCommand{Kafka: kafkaclient.Default()} }
+
+// Run prints records until it is interrupted, which is no failure, or done.
+func (c *tailCommand) Run(ctx context.Context, p *Process) error {
+	began := time.Now()
+	if c.Count < 0 {
+		return usageError(programName+" tail --help", "--count: %d: want 0 or more", c.Count)
+	}
+	if err := c.Kafka.Validate(); err != nil {
+		return err
+	}
+	options, err := c.Kafka.ClientOptions(p.Log, buildinfo.Get().UserAgent())
+	if err != nil {
+		return err
+	}
+	cfg := feed.DefaultConfig(c.Kafka.Topic)
+	cfg.RequestTimeout = c.Kafka.RequestTimeout.Duration()
+	f, err := feed.New(cfg, feed.Deps{Options: options, Logger: p.Log.With("component", "feed")})
+	if err != nil {
+		return err
+	}
+	// The reading ends before the feed is freed, whichever way this returns.
+	fctx, stop := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	reading.Go(func() { _ = f.Run(fctx) }) // returns nil when its context ends
+	defer func() {
+		stop()
+		reading.Wait()
+		f.Close()
+	}()
+	if err := c.await(ctx, f); err != nil {
+		return err
+	}
+	types := make([]dashstreampb.MessageType, len(c.Type))
+	for i, t := range c.Type {
+		types[i] = dashstreampb.MessageType(t)
+	}
+	t := &tailer{
+		start: c.From.start(began), filter: feed.NewFilter(c.Thread, c.Tenant, types), limits: wire.DefaultLimits(),
+		count: c.Count, untilEnd: c.NoFollow, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
+		note: func(format string, args ...any) { fmt.Fprintf(p.Stderr, programName+": "+format+"\n", args...) },
+	}
+	err = t.run(ctx, f)
+	var bad *feed.CursorError
+	switch {
+	case errors.As(err, &bad):
+		return usageError(programName+" tail --help", "--from: %v", bad)
+	case isClosedPipe(err), ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil
+	}
+	return c.Kafka.Explain(kafkaclient.OpConsume, err)
+}
+
+// connectTimeout is how long tail waits for the topic before it gives up.
+const connectTimeout = 30 * time.Second
+
+// await waits until the topic is being read. What will not mend itself by
+// waiting ends it at once.
+func (c *tailCommand) await(ctx context.Context, f *feed.Feed) error {
+	deadline := time.NewTimer(connectTimeout)
+	defer deadline.Stop()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.Started():
+			return nil
+		case <-deadline.C:
+			return c.Kafka.Explain(kafkaclient.OpConsume, fmt.Errorf("no answer within %v: %w", connectTimeout, f.Ready()))
+		case <-look.C:
+			err := f.Ready()
+			if err != nil && !errors.Is(err, feed.ErrNotReady) && !kafkaclient.Classify(err).Retryable() {
+				return c.Kafka.Explain(kafkaclient.OpConsume, err)
+			}
+		}
+	}
+}
+
+// msgType is a message type on the command line.
+type msgType dashstreampb.MessageType
+
+// UnmarshalText takes a type's name in any case, with or without its prefix.
+func (t *msgType) UnmarshalText(text []byte) error {
+	m, err := wire.ParseMessageType(string(text))
+	if err != nil {
+		return err
+	}
+	*t = msgType(m)
+	return nil
+}
+
+// tailStart is where tail begins.
+type tailStart struct {
+	earliest bool
+	since    time.Time     // zero: not given
+	ago      time.Duration // 0: not given
+	cursor   *feed.Cursor
+}
+
+// UnmarshalText reads now, latest, earliest, a time, a time ago, or a cursor.
+func (s *tailStart) UnmarshalText(text []byte) error {
+	v := string(text)
+	*s = tailStart{}
+	switch v {
+	case "now", "latest", "":
+		return nil
+	case "earliest":
+		s.earliest = true
+		return nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+		s.since = t
+		return nil
+	}
+	if d, err := time.ParseDuration(v); err == nil && d > 0 {
+		s.ago = d
+		return nil
+	}
+	c, err := feed.ParseCursor(v)
+	if err != nil {
+		return fmt.Errorf("%q: want now, earliest, a time such as 2026-01-31T12:00:00Z, a time ago such as 10m, or a cursor: %w", printable(v, 80), err)
+	}
+	s.cursor = &c
+	return nil
+}
+
+// start turns it into a start of the feed. A tail from now begins with what was
+// written since the command began, so that nothing is lost while it connects.
+func (s tailStart) start(began time.Time) feed.Start {
+	since := began
+	switch {
+	case s.earliest:
+		return feed.Start{Earliest: true}
+	case s.cursor != nil:
+		return feed.Start{Cursor: s.cursor}
+	case !s.since.IsZero():
+		since = s.since
+	case s.ago > 0:
+		since = began.Add(-s.ago)
+	}
+	ms := max(0, since.UnixMilli())
+	return feed.Start{SinceMS: &ms}
+}
+
+// tailer prints the log as it grows. It reads the partitions directly, without
+// a consumer group, and commits nothing.
+type tailer struct {
+	start  feed.Start
+	filter *feed.Filter
+	limits wire.Limits
+	// count ends after so many records; 0 never ends.
+	count int
+	// untilEnd ends where the log ended when the tail began.
+	untilEnd bool
+	json     bool
+	out      *bufio.Writer
+	// note tells people what is no record: gaps, resets.
+	note func(format string, args ...any)
+}
+
+// run prints until ctx ends, the count is reached, or the output is closed.
+func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
+	r, err := f.NewReader(ctx, t.start)
+	if err != nil {
+		return err
+	}
+	printed := 0
+	for {
+		// Whatever is in memory is printed before the output is flushed.
+		step, ok, _ := r.TryNext()
+		if !ok {
+			if err := t.out.Flush(); err != nil {
+				return fmt.Errorf("write output: %w", err)
+			}
+			if step, err = r.Next(ctx); err != nil {
+				return err
+			}
+		}
+		switch {
+		case step.Segment != nil:
+			done := false
+			step.Segment.Matching(t.filter, func(rec *feed.Record) {
+				if err != nil || done {
+					return
+				}
+				err = t.print(rec)
+				printed++
+				done = t.count > 0 && printed == t.count
+			})
+			if err != nil || done {
+				return errors.Join(err, t.out.Flush())
+			}
+		case step.Gap != nil:
+			t.note("gap: partition %d offsets %d to %d will not come (%s)", step.Gap.Partition, step.Gap.From, step.Gap.To-1, step.Gap.Reason)
+		case step.Reset != nil:
+			t.note("reset: %s; reading stream %s from its beginning", step.Reset.Reason, r.StreamID())
+		case step.Growth != nil:
+			t.note("the topic has %d partitions now", len(r.Positions()))
+		case step.CaughtUp:
+			if t.untilEnd {
+				return t.out.Flush()
+			}
+		}
+	}
+}
+
+// tailLine is one line of --output json. Offsets and sequences are exact
+// integers of up to 64 bits.
+type tailLine struct {
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	ThreadID  string `json:"thread_id"`
+	TenantID  string `json:"tenant_id,omitempty"`
+	Sequence  uint64 `json:"sequence"`
+	Type      string `json:"type"`
+	// Timestamp is the producer's, in UTC; empty where it is unknown.
+	Timestamp string `json:"timestamp"`
+	// KafkaTimestamp is the record's, in UTC.
+	KafkaTimestamp string          `json:"kafka_timestamp"`
+	Bytes          int             `json:"bytes"`
+	Message        json.RawMessage `json:"message,omitempty"`
+	Error          *tailError      `json:"error,omitempty"`
+}
+
+type tailError struct {
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}
+
+func (t *tailer) print(rec *feed.Record) error {
+	line := tailLine{
+		Partition: rec.Partition, Offset: rec.Offset, ThreadID: string(rec.Key), Type: "unknown", Bytes: len(rec.Value),
+		KafkaTimestamp: time.UnixMilli(rec.Timestamp).UTC().Format(timeFormat),
+	}
+	m, err := wire.Decode(rec.Value, t.limits)
+	if err != nil {
+		line.Error = &tailError{Reason: string(wire.ReasonOf(err)), Detail: err.Error()}
+	} else {
+		h := wire.HeaderOf(m)
+		line.ThreadID, line.TenantID, line.Sequence = h.GetThreadId(), h.GetTenantId(), h.GetSequence()
+		line.Type = wire.TypeName(wire.KindOf(m))
+		if us := h.GetTimestampUs(); us != 0 {
+			line.Timestamp = time.UnixMicro(us).UTC().Format(timeFormat)
+		}
+	}
+	if !t.json {
+		return t.printText(&line, m)
+	}
+	if m != nil {
+		if line.Message, err = protojson.Marshal(m); err != nil {
+			line.Error = &tailError{Reason: "malformed", Detail: err.Error()}
+			line.Message = nil
+		}
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return fmt.Errorf("encode record %d of partition %d: %w", rec.Offset, rec.Partition, err)
+	}
+	_, err = t.out.Write(append(b, '\n'))
+	return err
+}
+
+const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
+
+func (t *tailer) printText(line *tailLine, m *dashstreampb.DashStreamMessage) error {
+	at := line.Timestamp
+	if at == "" {
+		at = line.KafkaTimestamp
+	}
+	what := ""
+	if line.Error != nil {
+		what = "cannot be read: " + line.Error.Detail
+	} else {
+		what = summary(m)
+	}
+	_, err := fmt.Fprintf(t.out, "%s %d@%d %s #%d %s %s\n", clock(at), line.Partition, line.Offset, printable(line.ThreadID, 60), line.Sequence, line.Type, printable(what, 200))
+	return err
+}
+
+// clock shortens a timestamp to its time of day.
+func clock(at string) string {
+	t, err := time.Parse(timeFormat, at)
+	if err != nil {
+		return at
+	}
+	return t.Local().Format("15:04:05.000")
+}
+
+// isClosedPipe reports whether the reader of the output has gone, as head does
+// when it has enough.
+func isClosedPipe(err error) bool {
+	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.EPIPE)
+}

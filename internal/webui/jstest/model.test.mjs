@@ -76,7 +76,7 @@ test("statuses: failure, interrupt, and a run whose end was never seen", () => {
   const [second, first] = b.model.list();
   assert.deepEqual([second.graph, second.ordinal, second.status], ["again", 2, "running"]);
   assert.equal(first.status, "unknown");
-  assert.equal(first.nodes.get("m").status, "unfinished");
+  assert.equal(first.shown(first.nodes.get("m")), "unfinished");
 });
 
 test("what was not measured is unknown, not zero", () => {
@@ -326,4 +326,46 @@ test("the view can be rebuilt from where its oldest run began", () => {
   assert.deepEqual([...model.rebuildFrom(at).next], [[0, 2n], [1, 2n], [2, 7n]]);
   model.clear();
   assert.deepEqual([...model.rebuildFrom(at).next], [[0, 4n], [1, 4n], [2, 7n]]);
+});
+
+test("runs that share a thread are told apart by the parents of their messages", () => {
+  const p = new Producer("t");
+  const first = p.event("GRAPH_START", { attributes: { graph_name: "outer" } });
+  const second = p.event("GRAPH_START", { attributes: { graph_name: "inner" } });
+  const of = (start) => ({ header: { parentId: start.event.header.messageId } });
+  const llm = p.event("LLM_START", { node: "a", request: "r", ...of(first) });
+  const b = new Bench().put(first, second, llm, p.event("NODE_START", { node: "b", ...of(second) }));
+  const [inner, outer] = b.model.list();
+  assert.deepEqual([outer.graph, outer.status, inner.graph, inner.status], ["outer", "running", "inner", "running"]);
+  assert.equal(outer.shown(outer.calls.get("r")), "running");
+  const piece = p.chunk("r", "text");
+  piece.tokenChunk.header.parentId = llm.event.header.messageId;
+  b.put(piece, p.event("GRAPH_END", of(second)), p.event("NODE_START", { node: "c", ...of(first) }), p.event("GRAPH_END", of(first)));
+  assert.equal(outer.calls.get("r").text, "text");
+  assert.deepEqual([...outer.nodes.keys()], ["c"]);
+  assert.deepEqual([...inner.nodes.keys()], ["b"]);
+  assert.deepEqual([outer.status, inner.status], ["ended", "ended"]);
+  assert.equal(b.model.list().length, 2);
+});
+
+test("an ended run keeps its last state when the thread goes on", () => {
+  const p = new Producer("t");
+  const b = new Bench().put(p.event("GRAPH_START"), p.full({ turn: 1 }), p.event("GRAPH_END"), p.event("GRAPH_START"));
+  const [second, first] = b.model.list();
+  assert.ok(second.state.sequence < second.startSequence, "the view says that this is from before");
+  b.put(p.full({ turn: 2 }));
+  const json = (run) => stringify(run.state.doc).text;
+  assert.deepEqual([json(first), json(second)], ['{\n  "turn": 1\n}', '{\n  "turn": 2\n}']);
+});
+
+test("a state that the producer could not send leaves the old one frozen", () => {
+  const p = new Producer("t");
+  const b = new Bench().put(p.event("GRAPH_START"), p.full({ n: 1 }), { error: { header: p.header(), errorCode: "state_unavailable", message: "too large", severity: "SEVERITY_WARNING" } });
+  assert.deepEqual([b.state.status, b.state.reason, b.run.error], ["frozen", "too large", undefined]);
+  b.put(p.full({ n: 2 }), { error: { header: p.header(), message: "hm", severity: "SEVERITY_WARNING" } }, { error: { header: p.header(), message: "broken", severity: "SEVERITY_ERROR" } });
+  assert.deepEqual([b.state.status, b.run.warning, b.run.error], ["current", "hm", "broken"]);
+  const big = p.event("GRAPH_START");
+  big.event.attributes = { initial_state_json: { mapValue: { values: {} } } };
+  b.put(big);
+  assert.equal(b.state.status, "frozen");
 });

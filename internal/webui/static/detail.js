@@ -79,6 +79,7 @@ export class DetailView {
     });
     const flags = [];
     if (run.error !== undefined) flags.push(["error", `Error: ${run.error}`]);
+    if (run.warning !== undefined) flags.push(["warn", `Warning: ${run.warning}`]);
     if (!run.whole) flags.push(["info", "Began before this view: its first events are not shown."]);
     if (run.missing > 0n) flags.push(["warn", `${integer(run.missing)} messages of the thread are missing.`]);
     if (run.late > 0) flags.push(["warn", `${integer(run.late)} messages came out of order and were only logged.`]);
@@ -93,9 +94,9 @@ export class DetailView {
     const calls = [...run.calls.values()].slice(-SHOWN_CALLS).reverse();
     show($("panel-llm"), calls.length > 0);
     this.calls.update(calls, (c) => c.id, (row, c) => {
-      attr(row.root, "class", `call ${c.status}`);
+      attr(row.root, "class", `call ${run.shown(c)}`);
       text(row.model, c.model ?? "model unknown");
-      const facts = [c.node, CALL_WORDS[c.status], c.finish, c.tokens === undefined ? undefined : `${integer(c.tokens)} tokens`, c.cost === undefined ? undefined : dollars(c.cost),
+      const facts = [c.node, CALL_WORDS[run.shown(c)], c.finish, c.tokens === undefined ? undefined : `${integer(c.tokens)} tokens`, c.cost === undefined ? undefined : dollars(c.cost),
         c.durationUs === undefined ? undefined : duration(c.durationUs), c.retries > 0 ? `${c.retries} retries` : undefined];
       text(row.facts, facts.filter(Boolean).join(" · "));
       const cut = c.cut + Math.max(0, c.text.length - SHOWN_TEXT);
@@ -111,9 +112,9 @@ export class DetailView {
     const tools = [...run.tools.values()].slice(-SHOWN_TOOLS).reverse();
     show($("panel-tools"), tools.length > 0);
     this.tools.update(tools, (t) => t.id, (row, t) => {
-      attr(row.root, "class", `tool ${t.status}`);
+      attr(row.root, "class", `tool ${run.shown(t)}`);
       text(row.name, t.name ?? "tool");
-      const facts = [CALL_WORDS[t.status], t.durationUs === undefined ? undefined : duration(t.durationUs), t.retries > 0 ? `${t.retries} retries` : undefined, t.error];
+      const facts = [CALL_WORDS[run.shown(t)], t.durationUs === undefined ? undefined : duration(t.durationUs), t.retries > 0 ? `${t.retries} retries` : undefined, t.error];
       text(row.facts, facts.filter(Boolean).join(" · "));
       text(row.args, t.arguments === undefined ? "" : clip(t.arguments, 300));
       text(row.result, t.result === undefined ? "" : `→ ${clip(t.result, 300)}`);
@@ -121,15 +122,15 @@ export class DetailView {
   }
 
   renderState(run) {
-    const s = run.thread.state;
-    const key = `${run.thread.key} ${s.status} ${s.applied} ${s.skipped} ${s.reason}`;
+    const s = run.state;
+    const key = `${run.id} ${s.status} ${s.applied} ${s.skipped} ${s.reason}`;
     if (key === this.stateKey) return;
     this.stateKey = key;
     attr($("panel-state"), "data-state", s.status);
     const healed = s.troubles.filter((t) => t.healed !== null).length;
     const words = {
       none: `No state: ${s.reason}.`,
-      current: `As of message ${s.sequence}. Its hash is not checked here.${healed > 0 ? ` Recovered ${healed} times.` : ""}`,
+      current: `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. Its hash is not checked here.${healed > 0 ? ` Recovered ${healed} times.` : ""}`,
       frozen: `Stands at message ${s.sequence}: ${s.reason}. ${integer(s.skipped)} changes were not applied; the next full state heals it.`,
     };
     text(this.stateNote, words[s.status]);

@@ -44,7 +44,7 @@ export class GraphView {
     }
     for (const [name, box] of this.boxes) {
       const node = run.nodes.get(name);
-      attr(box.root, "class", `node ${node?.status ?? "waiting"}${node && run.declared && !node.declared ? " undeclared" : ""}`);
+      attr(box.root, "class", `node ${node === undefined ? "waiting" : run.shown(node)}${node && run.declared && !node.declared ? " undeclared" : ""}`);
       text(box.count, node !== undefined && node.visits > 1 ? `×${node.visits}` : "");
     }
     for (const e of edges) {
@@ -98,9 +98,9 @@ function makeNode() {
 }
 
 function changeNode(row, node, run) {
-  attr(row.root, "class", node.status);
+  attr(row.root, "class", run.shown(node));
   text(row.name, node.name);
-  const facts = [WORDS[node.status]];
+  const facts = [WORDS[run.shown(node)]];
   if (node.visits > 1) facts.push(`${node.visits} visits`);
   if (node.durationUs !== undefined) facts.push(duration(node.durationUs));
   if (run.declared && !node.declared) facts.push("not in the declared graph");

@@ -17,23 +17,28 @@ const MAX_RUN_GAPS = 20;
 // ApplyError is a record that this page cannot apply.
 export class ApplyError extends Error {}
 
-// IdWindow remembers the last message ids of a thread: about twice as many as
-// MAX_IDS, forgotten in halves so that a look costs the same always.
+// IdWindow remembers the last message ids of a thread and the run of each: about
+// twice as many as MAX_IDS, forgotten in halves so that a look costs the same
+// always.
 class IdWindow {
   constructor() {
-    this.young = new Set();
-    this.old = new Set();
+    this.young = new Map();
+    this.old = new Map();
   }
 
   has(id) {
     return this.young.has(id) || this.old.has(id);
   }
 
-  add(id) {
-    this.young.add(id);
+  runOf(id) {
+    return this.young.get(id) ?? this.old.get(id);
+  }
+
+  add(id, run) {
+    this.young.set(id, run);
     if (this.young.size >= MAX_IDS) {
       this.old = this.young;
-      this.young = new Set();
+      this.young = new Map();
     }
   }
 }
@@ -119,7 +124,8 @@ export class Model {
     let place = "none";
     if (sequence > 0n) place = sequence === last + 1n ? "next" : sequence > last ? "after" : "late";
 
-    const run = this.runOf(thread, record, kind === "event" && type === "GRAPH_START" && place !== "late");
+    const starts = kind === "event" && type === "GRAPH_START" && place !== "late";
+    const run = this.runOf(thread, record, starts, header.parentId);
     const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late", thread: thread.id, run: run.id };
     try {
       if (place === "after") {
@@ -135,7 +141,7 @@ export class Model {
     }
 
     this.messages++;
-    if (id !== "") thread.ids.add(id);
+    if (id !== "") thread.ids.add(id, run);
     if (place === "next" || place === "after") thread.last = sequence;
     if (place === "after" && last > 0n) run.missing += sequence - last - 1n;
     if (place === "late") run.late++;
@@ -158,10 +164,7 @@ export class Model {
       case "event":
         if (!late) {
           run.event(type, body, us);
-          if (type === "GRAPH_START") {
-            const initial = body.attributes?.initial_state_json?.stringValue;
-            if (typeof initial === "string" && sequence > 0n) thread.state.initial(sequence, initial);
-          }
+          if (type === "GRAPH_START") initialState(thread, run, sequence, body.attributes);
         }
         return describe(type, body.attributes);
       case "tokenChunk":
@@ -184,7 +187,7 @@ export class Model {
         if (!late && body.scope === "quality") quality(run, body.metrics);
         return clip([body.scope, body.scopeId].filter(Boolean).join(" · "), MAX_NAME);
       case "error":
-        if (!late) run.error = clip(body.message ?? body.errorCode ?? "error", 1000);
+        if (!late) reportedError(thread, run, sequence, body);
         return clip([short(body.severity, "SEVERITY_"), body.errorCode, body.message].filter(Boolean).join(" · "), MAX_NAME);
       case "executionTrace":
         return body.completed ? "completed" : "not completed";
@@ -222,15 +225,19 @@ export class Model {
   }
 
   // runOf returns the run that a message belongs to, and makes it the last one
-  // to be evicted.
-  runOf(thread, record, starts) {
-    let run = thread.current;
+  // to be evicted. A thread can have several runs under way: a message whose
+  // parent is known belongs to the parent's run, any other to the last begun.
+  runOf(thread, record, starts, parentId) {
+    let run = thread.ids.runOf(parentId) ?? thread.current;
+    if (run !== null && !this.runs.has(run.id)) run = thread.current;
     if (run === null || starts) {
-      if (run !== null) run.superseded();
+      thread.current?.leave();
       run = new Run(thread, ++thread.ordinal, record);
       run.arrival = ++this.started;
       thread.current = run;
       thread.runs++;
+    } else if (run !== thread.current) {
+      run.revive();
     }
     this.runs.delete(run.id);
     this.runs.set(run.id, run);
@@ -251,14 +258,13 @@ export class Model {
   gap({ partition, from, to, reason }) {
     const why = `records ${from} to ${to - 1n} of partition ${partition} are lost`;
     for (const thread of this.threads.values()) {
-      if (thread.partition !== partition) continue;
-      const run = thread.current;
-      if (run !== null && !run.over) {
-        run.gaps.push({ from, to, reason });
-        if (run.gaps.length > MAX_RUN_GAPS) run.gaps.shift();
-        run.revision++;
-      }
-      thread.state.freeze(thread.last, why);
+      if (thread.partition === partition) thread.state.freeze(thread.last, why);
+    }
+    for (const run of this.runs.values()) {
+      if (run.thread.partition !== partition || run.over) continue;
+      run.gaps.push({ from, to, reason });
+      if (run.gaps.length > MAX_RUN_GAPS) run.gaps.shift();
+      run.revision++;
     }
     this.revision++;
   }
@@ -329,6 +335,27 @@ function preview(base64) {
       return "(not text)";
     }
   }
+}
+
+// initialState takes the state that a run begins with. One that is announced and
+// not there leaves what was known before out of date.
+function initialState(thread, run, sequence, attributes) {
+  run.startSequence = sequence;
+  const initial = attributes?.initial_state_json;
+  if (initial === undefined || sequence === 0n) return;
+  if (typeof initial.stringValue === "string") thread.state.initial(sequence, initial.stringValue);
+  else thread.state.freeze(sequence, "the initial state was too large to be sent");
+}
+
+function reportedError(thread, run, sequence, body) {
+  const words = clip(body.message ?? body.errorCode ?? "error", 1000);
+  if (body.errorCode === "state_unavailable") {
+    thread.state.freeze(sequence, words);
+    return;
+  }
+  const severity = body.severity ?? "SEVERITY_UNSPECIFIED";
+  if (severity === "SEVERITY_WARNING" || severity === "SEVERITY_INFO" || severity === "SEVERITY_DEBUG") run.warning = words;
+  else run.error = words;
 }
 
 function quality(run, metrics) {

@@ -42,6 +42,11 @@ export class Run {
     this.costUnknown = 0;
     this.quality = new Map();
     this.error = undefined;
+    this.warning = undefined;
+    // The sequence of its GRAPH_START, and the state of the thread when the next
+    // run began.
+    this.startSequence = 0n;
+    this.finalState = null;
     // Messages of the thread that never came, and that came too late to count.
     this.missing = 0n;
     this.late = 0;
@@ -203,10 +208,26 @@ export class Run {
     }
   }
 
-  // superseded: another run began on the thread.
-  superseded() {
-    if (!this.over) this.over_("unknown", {});
+  // leave: another run began on the thread. Unless this one is heard of again,
+  // nobody saw its end.
+  leave() {
+    this.finalState ??= this.thread.state.snapshot();
+    if (!this.over) this.status = "unknown";
     this.revision++;
+  }
+
+  revive() {
+    if (this.status === "unknown") this.status = "running";
+  }
+
+  // shown is the status of a node, call or tool of this run, as it is to be
+  // shown: nothing is active in a run that is not under way.
+  shown(part) {
+    return this.status === "unknown" && part.status === "running" ? "unfinished" : part.status;
+  }
+
+  get state() {
+    return this.finalState ?? this.thread.state;
   }
 
   nodeStarted(node) {

@@ -24,6 +24,12 @@ export class ThreadState {
     this.checkpoint = null;
   }
 
+  // snapshot is the state as it is now. Documents never change in place, so it
+  // costs nothing.
+  snapshot() {
+    return Object.assign(new ThreadState(), this, { troubles: [...this.troubles] });
+  }
+
   // freeze stops the state. Without a base there is nothing to freeze.
   freeze(sequence, reason) {
     const why = clip(reason, 300);

@@ -19,6 +19,7 @@ type Broker struct {
 	ln      *listener
 	cluster *kfake.Cluster
 	logger  *slog.Logger
+	fakeLog *fakeLogger
 
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -38,7 +39,7 @@ func Start(ctx context.Context, opts Options) (*Broker, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	b := &Broker{opts: opts, logger: opts.Logger, closed: make(chan struct{})}
+	b := &Broker{opts: opts, logger: opts.Logger, fakeLog: newFakeLogger(opts.Logger), closed: make(chan struct{})}
 	if err := b.start(ctx); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
@@ -108,7 +109,7 @@ func (b *Broker) fakeOptions() []kfake.Opt {
 		kfake.ClusterID(b.dir.id.ClusterID),
 		kfake.DataDir(b.dir.log()),
 		kfake.ListenFn(b.ln.listenFn),
-		kfake.WithLogger(newFakeLogger(b.logger)),
+		kfake.WithLogger(b.fakeLog),
 		kfake.DefaultNumPartitions(1),
 		kfake.GroupMaxSessionTimeout(30 * time.Minute), // Kafka's default
 		kfake.BrokerConfigs(map[string]string{
@@ -150,13 +151,14 @@ func (b *Broker) shutdown() {
 	lnErr := b.ln.Close()
 	b.stopRetention()
 	b.retaining.Wait() // kfake's methods block for ever once it is closed
+	b.fakeLog.keepErrors()
 	b.cluster.Close()
 	// kfake tells its connections to end but does not wait for them; they end at once.
 	ctx, cancel := context.WithTimeout(context.Background(), stallTimeout)
 	defer cancel()
-	b.closeErr = errors.Join(lnErr, b.ln.drain(ctx), b.dir.release())
+	b.closeErr = errors.Join(lnErr, b.fakeLog.kept(), b.ln.drain(ctx), b.dir.release())
 	if b.closeErr != nil {
-		b.closeErr = fmt.Errorf("embedded broker: close: %w", b.closeErr)
+		b.closeErr = fmt.Errorf("embedded broker: close (the log is whole; the next start reads it): %w", b.closeErr)
 	}
 	b.logger.Info("embedded broker stopped", "addr", b.Addr(), "took", time.Since(start).Round(time.Millisecond))
 }

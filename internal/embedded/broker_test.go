@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
 	"github.com/dashflow/dashstream/internal/embedded"
 )
@@ -304,4 +305,52 @@ func TestCloseHonoursContext(t *testing.T) {
 		t.Errorf("close with an ended context: %v", err)
 	}
 	stop(t, b) // shutting down went on and can be waited for
+}
+
+// TestCloseReportsWhatCouldNotBeWritten: kfake only logs that it could not write its state. The log itself is whole, and
+// the next start works without that state.
+func TestCloseReportsWhatCouldNotBeWritten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b, err := embedded.Start(within(t), embedded.Options{DataDir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := client(t, b.Addr())
+	createTopic(t, cl, "topic", 1, nil)
+	produce(t, cl, "topic", 3, numbered)
+	blocked := filepath.Join(dir, "log", "partitions", "topic-0", "snapshot.json.tmp")
+	if err := os.Mkdir(blocked, 0o700); err != nil { // even root cannot write a file there
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.Close(within(t)); err == nil || !strings.Contains(err.Error(), "snapshot.json.tmp") {
+			t.Errorf("close = %v, want an error about the file that could not be written", err)
+		}
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	b2 := start(t, embedded.Options{DataDir: dir})
+	if got := len(readAll(t, b2.Addr(), "topic")); got != 3 {
+		t.Errorf("read %d records after the failed shutdown, want 3", got)
+	}
+}
+
+// TestCloseEndsEveryGoroutine does not run in parallel, so that the goroutines it sees are its own.
+func TestCloseEndsEveryGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	b, err := embedded.Start(within(t), embedded.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := client(t, b.Addr(), kgo.ConsumeTopics("topic"), kgo.ConsumerGroup("group"))
+	createTopic(t, cl, "topic", 1, nil)
+	produce(t, cl, "topic", 1, numbered)
+	for cl.PollFetches(within(t)).NumRecords() == 0 {
+	}
+	// The client is in a group and in the middle of a fetch when the broker closes.
+	stop(t, b)
+	cl.Close()
+	goleak.VerifyNone(t, before)
 }

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -11,15 +13,43 @@ import (
 )
 
 // fakeLogger passes what kfake says to slog. kfake logs a failed disk write once per batch, so a full disk under load
-// would flood the log: above the rate, lines are counted and the count goes out with the next line.
+// would flood the log: above the rate, lines are counted and the count goes out with the next one. What kfake calls
+// an error while it shuts down is state it could not write; it tells nobody else, so it is kept for Close to return.
 type fakeLogger struct {
 	logger     *slog.Logger
 	limit      *rate.Limiter
 	suppressed atomic.Int64
+
+	mu      sync.Mutex
+	closing bool
+	errs    []error
 }
 
 func newFakeLogger(logger *slog.Logger) *fakeLogger {
 	return &fakeLogger{logger: logger, limit: rate.NewLimiter(1, 20)}
+}
+
+// keepErrors makes errors from now on be kept instead of logged.
+func (l *fakeLogger) keepErrors() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closing = true
+}
+
+// kept returns the errors since keepErrors.
+func (l *fakeLogger) kept() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(l.errs...)
+}
+
+func (l *fakeLogger) keep(msg string, args []any) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		l.errs = append(l.errs, fmt.Errorf(msg, args...))
+	}
+	return l.closing
 }
 
 // Logf implements kfake.Logger.
@@ -27,6 +57,9 @@ func (l *fakeLogger) Logf(level kfake.LogLevel, msg string, args ...any) {
 	var to slog.Level
 	switch level {
 	case kfake.LogLevelError:
+		if l.keep(msg, args) {
+			return
+		}
 		to = slog.LevelError
 	case kfake.LogLevelWarn:
 		to = slog.LevelWarn

@@ -1,0 +1,288 @@
+package dashstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/redact"
+	"github.com/dashflow/dashstream/internal/wire"
+)
+
+// Producer sends telemetry to Kafka. It is safe for concurrent use. Make one for the process with [New] and end it with
+// Close.
+type Producer struct {
+	cfg      config
+	logger   *slog.Logger
+	client   *kgo.Client
+	hooks    *hooks
+	redactor *redact.Redactor // nil: redaction is off
+	encoder  wire.Encoder
+
+	clockWarned atomic.Bool
+	// abandoning is set when records are taken back from the client without waiting for outcomes.
+	abandoning atomic.Bool
+
+	mu      sync.Mutex
+	wake    *sync.Cond // the sender waits here, with mu
+	queue   queue
+	handed  handedList
+	threads map[string]*thread
+	idle    threadList
+	runs    map[*Run]struct{}
+	closed  bool // nothing more is taken
+	stopped bool // the sender ends
+
+	counts         [typeCount]Counts
+	degraded       [DegradationCount]uint64
+	inFlight       int // of all types
+	sending        int
+	sendingBytes   int
+	records        uint64
+	latency        Latency
+	evictedThreads uint64
+	abandonedRuns  uint64
+	round          uint64
+	waiters        []*waiter
+
+	senderDone chan struct{}
+	janitor    chan struct{} // closed to end the janitor
+	janitorEnd chan struct{}
+	closing    sync.Once
+	closeErr   error
+}
+
+// Bounds on what the Kafka client holds. The queue before it is the large one, since there a message can still make room
+// for a more important one.
+const (
+	maxSending      = 8192
+	maxSendingBytes = 8 << 20
+	takeAtOnce      = 64
+)
+
+// New returns a producer. It does not wait for Kafka: only mistakes in the options and unreadable certificate files are
+// errors. See [Producer.Ready] for a check of the connection.
+func New(opts ...Option) (*Producer, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, fmt.Errorf("dashstream: %w", err)
+	}
+	p := &Producer{
+		cfg:        cfg,
+		logger:     cfg.logger,
+		hooks:      &hooks{},
+		redactor:   newRedactor(cfg),
+		threads:    map[string]*thread{},
+		runs:       map[*Run]struct{}{},
+		senderDone: make(chan struct{}),
+		janitor:    make(chan struct{}),
+		janitorEnd: make(chan struct{}),
+	}
+	p.wake = sync.NewCond(&p.mu)
+	clientOpts, err := cfg.kafka.ClientOptions(cfg.logger, cfg.clientID)
+	if err != nil {
+		return nil, fmt.Errorf("dashstream: %w", err)
+	}
+	clientOpts = append(clientOpts,
+		kgo.DefaultProduceTopic(cfg.kafka.Topic),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2 of the key, as all Kafka clients have it
+		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), // frames are compressed themselves
+		kgo.ProducerLinger(cfg.linger),
+		kgo.RecordDeliveryTimeout(cfg.deliveryTimeout),
+		kgo.UnknownTopicRetries(-1),
+		kgo.MaxBufferedRecords(2*maxSending),
+		kgo.WithHooks(p.hooks),
+		kgo.DisableClientMetrics(),
+	)
+	p.client, err = kgo.NewClient(append(clientOpts, cfg.kafkaOpts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("dashstream: %w", err)
+	}
+	go p.send()
+	go p.watch()
+	return p, nil
+}
+
+// maxBatchBytes lets the largest message into a request, with its key, headers and framing.
+const maxBatchBytes = wire.MaxProducerBytes + 4<<10
+
+// Ready reports whether Kafka can be reached and has the topic, within ctx. The error says what is likely wrong and which
+// setting to change.
+func (p *Producer) Ready(ctx context.Context) error {
+	topic := p.cfg.kafka.Topic
+	found, err := p.describe(ctx, topic)
+	if err != nil {
+		return kafkaclient.Explain(fmt.Errorf("topic %s: %w", topic, err))
+	}
+	if found == 0 {
+		return fmt.Errorf("topic %s has no partitions", topic)
+	}
+	return nil
+}
+
+// Flush waits until everything emitted before it has an outcome, for as long as ctx and the flush timeout allow. The
+// error is an [*IncompleteError] unless all of it was acknowledged.
+func (p *Producer) Flush(ctx context.Context) error {
+	ctx, cancel := p.deadline(ctx)
+	defer cancel()
+	p.mu.Lock()
+	w := p.wait()
+	p.mu.Unlock()
+	stop := p.hurry(ctx)
+	defer stop()
+	select {
+	case <-w.done:
+		return p.result(w, nil)
+	case <-ctx.Done():
+		return p.result(w, context.Cause(ctx))
+	}
+}
+
+var errFlushTimeout = errors.New("flush timeout")
+
+func (p *Producer) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, p.cfg.flushTimeout, fmt.Errorf("%w of %s: %w", errFlushTimeout, p.cfg.flushTimeout, context.DeadlineExceeded))
+}
+
+// hurry makes the client send what lingers, and what comes meanwhile, without waiting for more.
+func (p *Producer) hurry(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = p.client.Flush(ctx) // our own accounts tell how it went
+	}()
+	return func() { cancel(); <-done }
+}
+
+// Close ends all open runs, waits like Flush, drops what is left and closes the connection. Everything has an outcome
+// when it returns. The error is an [*IncompleteError] unless all that was in flight at its call was acknowledged. Further
+// calls wait for the first and return the same.
+func (p *Producer) Close(ctx context.Context) error {
+	p.closing.Do(func() { p.closeErr = p.close(ctx) })
+	return p.closeErr
+}
+
+// abortGrace is how much of the time of Close is kept for taking records back from the client in good order: those not
+// sent at once, those sent when their outcome is known.
+const abortGrace = 250 * time.Millisecond
+
+func (p *Producer) close(ctx context.Context) error {
+	ctx, cancel := p.deadline(ctx)
+	defer cancel()
+	close(p.janitor)
+	<-p.janitorEnd
+	p.endAllRuns()
+
+	p.mu.Lock()
+	p.closed = true
+	w := p.wait()
+	p.mu.Unlock()
+
+	var cause error
+	drain, drained := ctx, func() {}
+	if deadline, ok := ctx.Deadline(); ok {
+		grace := min(abortGrace, time.Until(deadline)/4)
+		drain, drained = context.WithDeadline(ctx, deadline.Add(-grace))
+	}
+	defer drained()
+	stop := p.hurry(drain)
+	select {
+	case <-w.done:
+	case <-drain.Done():
+		cause = errFlushTimeout
+		if ctx.Err() != nil {
+			cause = context.Cause(ctx)
+		}
+	}
+	stop()
+	p.stopSender()
+	p.abort(ctx, w)
+	p.client.Close()
+	return p.result(w, cause)
+}
+
+// stopSender ends the sender and drops what it has not handed to the client.
+func (p *Producer) stopSender() {
+	p.mu.Lock()
+	p.stopped = true
+	p.wake.Signal()
+	p.mu.Unlock()
+	<-p.senderDone
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.queue.first != nil {
+		it := p.queue.first
+		p.queue.remove(it)
+		p.settle(it, dropped(DropShutdown))
+	}
+}
+
+// abort takes back what the client has, until w is done.
+func (p *Producer) abort(ctx context.Context, w *waiter) {
+	select {
+	case <-w.done:
+		return
+	default:
+	}
+	_ = p.client.AbortBufferedRecords(ctx) // what is left is abandoned next
+	p.abandoning.Store(true)
+	p.client.UnsafeAbortBufferedRecords()
+	// The client calls its promises soon. If one should be missing, it is settled here, so that the accounts close.
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+	case <-timer.C:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for p.handed.first != nil {
+			p.settle(p.handed.first, p.aborted(p.handed.first))
+		}
+	}
+}
+
+// waiter waits for everything that was in flight when it was made. Producer.mu guards it.
+type waiter struct {
+	round                  uint64
+	remaining              int
+	acked, dropped, failed uint64
+	done                   chan struct{}
+}
+
+// wait makes a waiter. p.mu is held.
+func (p *Producer) wait() *waiter {
+	w := &waiter{round: p.round, remaining: p.inFlight, done: make(chan struct{})}
+	p.round++
+	if w.remaining == 0 {
+		close(w.done)
+		return w
+	}
+	p.waiters = append(p.waiters, w)
+	return w
+}
+
+// result ends a waiter.
+func (p *Producer) result(w *waiter, cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.waiters {
+		if other == w {
+			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
+			break
+		}
+	}
+	if w.remaining == 0 && w.dropped == 0 && w.failed == 0 {
+		return nil
+	}
+	return &IncompleteError{Acked: w.acked, Dropped: w.dropped, Failed: w.failed, InFlight: uint64(w.remaining), Err: cause}
+}

@@ -1,0 +1,89 @@
+package dashstream
+
+import (
+	"log/slog"
+	"time"
+
+	pb "github.com/dashflow/dashstream/dashstreampb"
+)
+
+// watchInterval is how often the janitor looks for abandoned runs and reports losses.
+const watchInterval = 10 * time.Second
+
+// watch is the janitor: one goroutine, ended by Close.
+func (p *Producer) watch() {
+	defer close(p.janitorEnd)
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var before Counts
+	for {
+		select {
+		case <-p.janitor:
+			return
+		case <-ticker.C:
+			p.endIdleRuns()
+			before = p.reportLoss(before)
+		}
+	}
+}
+
+// reportLoss logs what was lost since the last time, if anything was.
+func (p *Producer) reportLoss(before Counts) Counts {
+	now := p.Stats().Total()
+	if now.DroppedTotal() == before.DroppedTotal() && now.FailedTotal() == before.FailedTotal() {
+		return now
+	}
+	var reasons []any
+	for r := range DropReasonCount {
+		if n := now.Dropped[r] - before.Dropped[r]; n > 0 {
+			reasons = append(reasons, slog.Uint64("dropped_"+DropReason(r).String(), n))
+		}
+	}
+	for r := range FailReasonCount {
+		if n := now.Failed[r] - before.Failed[r]; n > 0 {
+			reasons = append(reasons, slog.Uint64("failed_"+FailReason(r).String(), n))
+		}
+	}
+	p.logger.Warn("telemetry was lost", append(reasons, "topic", p.cfg.kafka.Topic, "in_flight", now.InFlight)...)
+	return now
+}
+
+// endIdleRuns ends the runs that nobody is to be expected to end.
+func (p *Producer) endIdleRuns() {
+	if p.cfg.runIdleTimeout == 0 {
+		return
+	}
+	var idle []*Run
+	p.mu.Lock()
+	for r := range p.runs {
+		if r.paused == 0 && time.Since(r.last) >= p.cfg.runIdleTimeout {
+			idle = append(idle, r)
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range idle {
+		r.abandon("nothing was emitted for " + p.cfg.runIdleTimeout.String())
+	}
+}
+
+// endAllRuns ends the runs that are open when the producer is closed.
+func (p *Producer) endAllRuns() {
+	p.mu.Lock()
+	open := make([]*Run, 0, len(p.runs))
+	for r := range p.runs {
+		open = append(open, r)
+	}
+	p.mu.Unlock()
+	for _, r := range open {
+		r.abandon("the producer was closed")
+	}
+}
+
+func (r *Run) abandon(why string) {
+	r.p.mu.Lock()
+	if !r.ended {
+		r.p.abandonedRuns++
+	}
+	r.p.mu.Unlock()
+	r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, slog.String("error", "run abandoned: "+why), slog.String("error_type", "abandoned"))
+}

@@ -37,7 +37,7 @@ const (
 	exitNoKafka = 125
 )
 
-// cluster is a running backend. keep makes what it logged outlive it and says where that is.
+// cluster is a running backend. keep makes its log files outlive it and says where they are; it is nil where there are none.
 type cluster struct {
 	brokers []string
 	keep    func() string
@@ -86,7 +86,10 @@ func run(ctx context.Context, args []string, jars string, stdout, stderr io.Writ
 	err = cmd.Run()
 	code := 0
 	if err != nil {
-		fmt.Fprintf(stderr, "withkafka: %s: %v; the broker's files are kept in %s\n", args[0], err, c.keep())
+		fmt.Fprintf(stderr, "withkafka: %s: %v\n", args[0], err)
+		if c.keep != nil {
+			fmt.Fprintf(stderr, "withkafka: the broker's logs are kept in %s\n", c.keep())
+		}
 		code = 1
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
 			code = exit.ExitCode()
@@ -117,18 +120,12 @@ func startEmbedded(ctx context.Context) (cluster, error) {
 	if err != nil {
 		return cluster{}, errors.Join(err, os.RemoveAll(dir))
 	}
-	kept := false
 	return cluster{
 		brokers: []string{b.Addr()},
-		keep:    func() string { kept = true; return dir },
 		close: func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
-			err := b.Close(ctx)
-			if !kept {
-				err = errors.Join(err, os.RemoveAll(dir))
-			}
-			return err
+			return errors.Join(b.Close(ctx), os.RemoveAll(dir))
 		},
 	}, nil
 }

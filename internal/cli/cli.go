@@ -74,7 +74,7 @@ func (prog Program) Run(ctx context.Context) int {
 	case err == nil:
 		return ExitOK
 	case interrupted(ctx, err):
-		fmt.Fprintf(prog.Stderr, "%s: interrupted\n", programName)
+		say(prog.Stderr, "%s: interrupted", programName)
 		return ExitFailure
 	}
 	prog.printError(err)
@@ -83,23 +83,29 @@ func (prog Program) Run(ctx context.Context) int {
 
 func (prog Program) printError(err error) {
 	for _, e := range unjoin(err) {
-		fmt.Fprintf(prog.Stderr, "%s: error: %v\n", programName, e)
+		say(prog.Stderr, "%s: error: %v", programName, e)
 	}
 	if coded, ok := errors.AsType[*codedError](err); ok && coded.try != "" {
-		fmt.Fprintf(prog.Stderr, "Try: %s\n", coded.try)
+		say(prog.Stderr, "Try: %s", coded.try)
 	} else if len(settings.Errors(err)) > 0 {
-		fmt.Fprintf(prog.Stderr, "Try: %s config\n", programName)
+		say(prog.Stderr, "Try: %s config", programName)
 	}
 }
 
 // unjoin gives each error of errors.Join a line of its own.
 func unjoin(err error) []error {
-	if _, coded := err.(*codedError); !coded { //nolint:errorlint // only the outermost error is asked.
-		if joined, ok := err.(interface{ Unwrap() []error }); ok {
-			var out []error
-			for _, e := range joined.Unwrap() {
-				out = append(out, unjoin(e)...)
-			}
+	switch e := err.(type) { //nolint:errorlint // only the outermost error is asked.
+	case *codedError:
+		return unjoin(e.err)
+	case interface{ Unwrap() []error }:
+		var out []error
+		text := ""
+		for _, inner := range e.Unwrap() {
+			out = append(out, unjoin(inner)...)
+			text += inner.Error() + "\n"
+		}
+		// An error that wraps several in a sentence of its own is one error.
+		if text == err.Error()+"\n" {
 			return out
 		}
 	}
@@ -158,7 +164,7 @@ func (prog Program) prepare() (command, *Process, error) {
 	if _, tolerant := cmd.(showsBadSettings); tolerant {
 		errRoot, errCommand = nil, nil
 	}
-	if err := errors.Join(errRoot, errCommand); err != nil {
+	if err := badSettings(errors.Join(errRoot, errCommand)); err != nil {
 		return nil, nil, err
 	}
 	return cmd, &Process{

@@ -152,6 +152,16 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestUnjoin(t *testing.T) {
+	t.Parallel()
+	a, b, c := errors.New("a"), errors.New("b"), errors.New("c")
+	sentence := fmt.Errorf("%w because of %w", a, b)
+	got := unjoin(badSettings(errors.Join(a, errors.Join(sentence, c))))
+	if len(got) != 3 || got[0] != a || got[1] != sentence || got[2] != c { //nolint:errorlint // the very same
+		t.Errorf("got %v", got)
+	}
+}
+
 // All commands share one set of Kafka settings: the same names, the same defaults, and a flag beats a variable.
 func TestCommandsShareTheKafkaSettings(t *testing.T) {
 	t.Parallel()

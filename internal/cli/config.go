@@ -68,7 +68,7 @@ func (c *configCommand) Run(_ context.Context, p *Process) error {
 	} else {
 		err = writeConfig(p, report)
 	}
-	return errors.Join(err, errors.Join(errs...))
+	return errors.Join(err, badSettings(errors.Join(errs...)))
 }
 
 func (c *configCommand) report(p *Process) (configReport, []error, error) {
@@ -91,6 +91,11 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 			}
 			report.Errors = append(report.Errors, entry)
 			errs = append(errs, e)
+		}
+	}
+	if wanted == "" {
+		for _, s := range sharedSettings() {
+			add("", s)
 		}
 	}
 	var names []string
@@ -174,10 +179,10 @@ func writeConfig(p *Process, report configReport) error {
 		if u.Nearest != "" {
 			hint = fmt.Sprintf("; did you mean %s?", u.Nearest)
 		}
-		fmt.Fprintf(p.Stderr, "%s: warning: %s is set, but no setting has this name%s\n", programName, u.Name, hint)
+		say(p.Stderr, "%s: warning: %s is set, but no setting has this name%s", programName, u.Name, hint)
 	}
 	for _, w := range kafkaWarnings(p) {
-		fmt.Fprintf(p.Stderr, "%s: warning: %s\n", programName, w)
+		say(p.Stderr, "%s: warning: %s", programName, w)
 	}
 	return nil
 }

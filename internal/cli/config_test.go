@@ -103,6 +103,10 @@ func TestConfigTellsAllErrors(t *testing.T) {
 	}
 	line(t, o, "KAFKA_TENANT_ID")
 
+	// A rule of a command is a matter of settings too, whatever error it comes as.
+	o = runCLI(t, map[string]string{"DASHSTREAM_LISTEN": "0.0.0.0:0"}, "config", "gateway")
+	o.want(t, ExitUsage, "0.0.0.0:0", "DASHSTREAM_TOKEN")
+
 	o = runCLI(t, map[string]string{"KAFKA_TOPIC": "a/b", "KAFKA_SECURITY_PROTOCOL": "tls"}, "topics", "ensure")
 	o.want(t, ExitUsage, `KAFKA_TOPIC="a/b"`, `KAFKA_SECURITY_PROTOCOL="tls"`, "Try: dashstream config")
 }

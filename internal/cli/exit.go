@@ -33,6 +33,14 @@ func usageError(try, format string, args ...any) error {
 	return &codedError{code: ExitUsage, err: fmt.Errorf(format, args...), try: try}
 }
 
+// badSettings is what settings.Load says; it joins one error for each that is wrong.
+func badSettings(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{code: ExitUsage, err: err, try: programName + " config"}
+}
+
 // noData says that there is nothing to show, which scripts must be able to tell from success.
 func noData(format string, args ...any) error {
 	return &codedError{code: ExitNoData, err: fmt.Errorf(format, args...)}

@@ -28,6 +28,9 @@ func writeJSON(w io.Writer, v any) error {
 	return nil
 }
 
+// say writes a line to people, on standard error. When that is gone there is nobody left to tell.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+
 func writeText(w io.Writer, text string) error {
 	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("write output: %w", err)

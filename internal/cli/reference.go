@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/producersettings"
 	"github.com/dashflow/dashstream/internal/settings"
 )
 
@@ -67,7 +69,14 @@ func writeReference(w io.Writer) error {
 	return writeText(w, b.String())
 }
 
-// referenceFields lists each setting once, with its commands and its defaults where they differ.
+// sharedSettings are those that are more than one command's, in the order of the reference: the Kafka settings, and those
+// of a producer, which programs with the SDK read too.
+func sharedSettings() []any {
+	kafka, producer := kafkaclient.Default(), producersettings.Default()
+	return []any{&kafka, &producer}
+}
+
+// referenceFields lists each setting once, with its commands where they are few, and with its defaults where they differ.
 func referenceFields() ([]settings.Field, error) {
 	var out []settings.Field
 	commands := map[string][]string{}
@@ -77,16 +86,23 @@ func referenceFields() ([]settings.Field, error) {
 			return err
 		}
 		for _, f := range fields {
-			commands[f.Env()] = append(commands[f.Env()], name)
+			if name != "" {
+				commands[f.Env()] = append(commands[f.Env()], name)
+			}
 			i := slices.IndexFunc(out, func(have settings.Field) bool { return have.Env() == f.Env() })
 			switch {
 			case i < 0:
 				out = append(out, f)
 			case out[i].Default != f.Default:
-				out[i].Unset = strings.TrimPrefix(out[i].Unset+"; "+name+": "+f.Default, "; ")
+				out[i].Help += fmt.Sprintf(" Default of %s: %s.", name, f.Default)
 			}
 		}
 		return nil
+	}
+	for _, s := range sharedSettings() {
+		if err := add("", s); err != nil {
+			return nil, err
+		}
 	}
 	all := leaves(commandList())
 	for _, leaf := range all {
@@ -95,13 +111,21 @@ func referenceFields() ([]settings.Field, error) {
 		}
 	}
 	everywhere := &root{Logging: defaultLogSettings()}
-	if err := add("every command", everywhere); err != nil {
+	if err := add("", everywhere); err != nil {
 		return nil, err
 	}
-	// A setting of one command or two is told to be so; those of many would only be repeated.
+	logging, err := settings.Fields(everywhere)
+	if err != nil {
+		return nil, err
+	}
 	for i, f := range out {
-		if names := commands[f.Env()]; len(names) <= 2 && names[0] != "every command" {
-			out[i].Help = strings.TrimSpace(f.Help + " For: " + strings.Join(names, ", ") + ".")
+		switch names := commands[f.Env()]; {
+		case slices.ContainsFunc(logging, func(l settings.Field) bool { return l.Env() == f.Env() }):
+		case len(names) == 0:
+			out[i].Flag = ""
+			out[i].Help += " For programs that use the SDK."
+		case len(names) < len(all)/2:
+			out[i].Help += " For: " + strings.Join(names, ", ") + "."
 		}
 	}
 	return out, nil

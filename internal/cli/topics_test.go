@@ -168,7 +168,7 @@ func TestInterrupt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // a listener has nothing to lose
+	defer ln.Close()
 	go func() {
 		if conn, err := ln.Accept(); err == nil {
 			close(accepted)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -226,14 +227,12 @@ func (a *awsSource) ask(ctx context.Context, what, method, uri string, header ht
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := a.client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // read-only
+	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxCredentialsBody))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)

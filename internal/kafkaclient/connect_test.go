@@ -42,7 +42,7 @@ func at(addrs ...string) kafkaclient.Settings {
 
 func client(t *testing.T, s kafkaclient.Settings, extra ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	opts, err := s.ClientOptions(slog.New(slog.NewTextHandler(io.Discard, nil)), "test")
+	opts, err := s.ClientOptions(slog.New(slog.DiscardHandler), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func answer(t *testing.T, fn func(net.Conn)) string {
 // reply reads what the client sends first and answers with text, then hangs up.
 func reply(text string) func(net.Conn) {
 	return func(conn net.Conn) {
-		defer conn.Close() //nolint:errcheck // the test looks at the client
+		defer conn.Close()
 		if _, err := conn.Read(make([]byte, 4096)); err != nil {
 			return
 		}
@@ -304,7 +304,7 @@ func reply(text string) func(net.Conn) {
 }
 
 func silence(conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // the test looks at the client
+	defer conn.Close()
 	// Ends when the client hangs up.
 	_, _ = io.Copy(io.Discard, conn)
 }

@@ -112,7 +112,7 @@ func (x explainer) tls(err error) (cause, fix string) {
 			return e.Addr + " is a web server", "set KAFKA_BROKERS to a port of the broker"
 		}
 		return e.Addr + " is a TLS listener and the client does not encrypt",
-			"set KAFKA_SECURITY_PROTOCOL to ssl or sasl_ssl" + x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
+			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to ssl or sasl_ssl"
 	}
 	addr := "the broker"
 	if e, ok := errors.AsType[*HandshakeError](err); ok {
@@ -124,7 +124,7 @@ func (x explainer) tls(err error) (cause, fix string) {
 			issuer = fmt.Sprintf(" (%q)", unknown.Cert.Issuer.String())
 		}
 		return fmt.Sprintf("the certificate of %s is signed by an authority%s that the client does not trust", addr, issuer),
-			"set KAFKA_SSL_CA_LOCATION to the PEM file of that authority" + x.value(func(s *Settings) string { return s.SSLCALocation })
+			"set KAFKA_SSL_CA_LOCATION" + x.value(func(s *Settings) string { return s.SSLCALocation }) + " to the PEM file of that authority"
 	}
 	if host, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Sprintf("the certificate of %s is for %s, not for %q", addr, namesOf(host.Certificate), host.Host),
@@ -144,11 +144,11 @@ func (x explainer) tls(err error) (cause, fix string) {
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || isHangUp(err) {
 		return addr + " does not speak TLS",
-			"set KAFKA_SECURITY_PROTOCOL to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port" + x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
+			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port"
 	}
 	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 		return addr + " accepts connections, but does not answer a TLS handshake: it probably does not speak TLS",
-			"set KAFKA_SECURITY_PROTOCOL to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port" + x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
+			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port"
 	}
 	return "the TLS handshake failed", "check the KAFKA_SSL_* settings and the broker's listener"
 }
@@ -182,10 +182,10 @@ func namesOf(cert *x509.Certificate) string {
 
 func (x explainer) authentication(err error) (cause, fix string) {
 	mechanism := x.value(func(s *Settings) string { return string(s.SASLMechanism) })
-	protocol := x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
+	protocol := x.protocol()
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
 		return "the broker closed the connection without an answer: the listener expects SASL or TLS and the client does not",
-			"set KAFKA_SECURITY_PROTOCOL to what the listener has" + protocol
+			"set KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has"
 	}
 	if e, ok := errors.AsType[*HangUpError](err); ok && e.Handshake {
 		return "the listener does not offer this SASL mechanism, or does not authenticate with SASL at all",
@@ -193,9 +193,9 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	}
 	switch {
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
-		return "the listener does not offer this SASL mechanism", "set KAFKA_SASL_MECHANISM to one that it offers" + mechanism
+		return "the listener does not offer this SASL mechanism", "set KAFKA_SASL_MECHANISM" + mechanism + " to one that it offers"
 	case errors.Is(err, kerr.IllegalSaslState):
-		return "the listener does not authenticate with SASL", "set KAFKA_SECURITY_PROTOCOL to plaintext or ssl, or use a SASL listener" + protocol
+		return "the listener does not authenticate with SASL", "set KAFKA_SECURITY_PROTOCOL" + protocol + " to plaintext or ssl, or use a SASL listener"
 	}
 	switch {
 	case x.s != nil && x.s.SASLMechanism == MechanismOAuthBearer:
@@ -231,22 +231,28 @@ func (x explainer) authorization(err error) (cause, fix string) {
 		operation = x.topicPermission()
 	case errors.Is(err, kerr.ClusterAuthorizationFailed):
 		switch x.op {
+		case OpProduce:
+			// Brokers let whoever may write to some topic be an idempotent producer; this user may write to none.
+			return x.lacks(user, "WRITE", x.topicPhrase("topic%s"),
+				"; before Kafka 2.8, IDEMPOTENT_WRITE on the cluster as well")
 		case OpCreate:
 			operation = "CREATE"
 		case OpAlter:
 			operation = "ALTER_CONFIGS"
-		case OpProduce:
-			operation = "IDEMPOTENT_WRITE"
 		}
 	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
 		resource, operation = "the transactional id", "WRITE"
 	}
+	return x.lacks(user, operation, resource, "")
+}
+
+func (x explainer) lacks(user, operation, resource, more string) (cause, fix string) {
 	doing := ""
 	if x.op != "" {
 		doing = " to " + string(x.op)
 	}
 	return fmt.Sprintf("%s lacks the permission %s on %s%s", user, operation, resource, doing),
-		fmt.Sprintf("add an ACL that allows %s on %s", operation, resource)
+		fmt.Sprintf("add an ACL that allows %s on %s%s", operation, resource, more)
 }
 
 func (x explainer) topicPermission() string {
@@ -260,7 +266,7 @@ func (x explainer) topicPermission() string {
 	case OpAlter:
 		return "ALTER and ALTER_CONFIGS"
 	case OpInspect:
-		return "DESCRIBE and DESCRIBE_CONFIGS"
+		return "DESCRIBE"
 	default:
 		return "DESCRIBE (READ to consume, WRITE to produce)"
 	}
@@ -335,6 +341,10 @@ func (x explainer) broker(err error) (cause, fix string) {
 		return "the broker does not accept the group id", "correct KAFKA_GROUP_ID" + x.value(func(s *Settings) string { return s.GroupID })
 	}
 	return "", ""
+}
+
+func (x explainer) protocol() string {
+	return x.value(func(s *Settings) string { return string(s.SecurityProtocol) })
 }
 
 // value shows what a setting holds now, when the settings are known.

@@ -255,7 +255,7 @@ func TestBooleanFlag(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tt.flag, err)
 		}
-		if c, ok := cmd.(*topicsDescribe); !ok || c.Topics.Kafka.AWSMetadataDisabled != tt.want || c.Topics.Partitions != 2 {
+		if c, ok := cmd.(*topicsDescribe); !ok || bool(c.Topics.Kafka.AWSMetadataDisabled) != tt.want || c.Topics.Partitions != 2 {
 			t.Errorf("%s: %+v", tt.flag, cmd)
 		}
 	}

@@ -71,7 +71,7 @@ func (a *awsSource) endpoint(ctx context.Context) (fetched[aws.Auth], error) {
 			return fetched[aws.Auth]{}, fmt.Errorf("AWS_CONTAINER_CREDENTIALS_FULL_URI=%q: %w", withoutUser(a.s.AWSContainerURI), err)
 		}
 		return a.container(ctx, a.s.AWSContainerURI)
-	case a.s.AWSMetadataDisabled:
+	case bool(a.s.AWSMetadataDisabled):
 		return fetched[aws.Auth]{}, errors.New("no source of AWS credentials is set, and AWS_EC2_METADATA_DISABLED is true")
 	}
 	got, err := a.instanceMetadata(ctx)
@@ -206,7 +206,7 @@ func (a *awsSource) webIdentity(ctx context.Context) (fetched[aws.Auth], error) 
 var awsRegion = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]+$`)
 
 func (a *awsSource) region() (string, error) {
-	region := a.s.AWSRegion
+	region := firstNonEmpty(a.s.AWSRegion, a.s.AWSDefaultRegion)
 	if region == "" {
 		host, _, _ := net.SplitHostPort(a.s.Brokers[0])
 		for label := range strings.SplitSeq(host, ".") {

@@ -274,3 +274,18 @@ func (kv *KeyValues) UnmarshalText(text []byte) error {
 	*kv = out
 	return nil
 }
+
+// LooseBool is a switch that belongs to other programs too: a word that is no yes is a no, and never an error, so that a
+// variable meant for them does not stop this one.
+type LooseBool bool
+
+// UnmarshalText takes true, 1, yes and on, in any case, as true.
+func (b *LooseBool) UnmarshalText(text []byte) error {
+	switch strings.ToLower(strings.TrimSpace(string(text))) {
+	case "true", "1", "yes", "on":
+		*b = true
+	default:
+		*b = false
+	}
+	return nil
+}

@@ -204,7 +204,7 @@ func TestGoodCombinations(t *testing.T) {
 		"KAFKA_SECURITY_PROTOCOL=sasl_ssl KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL=http://127.0.0.1:1/t KAFKA_SASL_OAUTHBEARER_CLIENT_ID=i KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET_FILE=/f KAFKA_SASL_OAUTHBEARER_EXTENSIONS=logicalCluster=lkc-1,identityPoolId=pool-1",
 		"KAFKA_SECURITY_PROTOCOL=sasl_ssl KAFKA_SASL_MECHANISM=AWS_MSK_IAM",
 		// Variables of another tool on the same machine are no mistake here.
-		"AWS_ACCESS_KEY_ID=i AWS_PROFILE=p",
+		"AWS_ACCESS_KEY_ID=i AWS_PROFILE=p AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=maybe",
 	} {
 		vars := map[string]string{}
 		for pair := range strings.FieldsSeq(env) {

@@ -72,8 +72,10 @@ const env = {
   },
 };
 
-const model = new Model();
-const client = new Client({ model, env, start: () => starts[select.value](), changed: () => later() });
+// Exported for whoever looks in from the browser's console, and for the tests
+// that drive the page.
+export const model = new Model();
+export const client = new Client({ model, env, start: () => starts[select.value](), changed: () => later() });
 client.token = tab.get(TOKEN) ?? "";
 const view = new View(client, model);
 

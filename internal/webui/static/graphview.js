@@ -62,7 +62,7 @@ export class GraphView {
     }
     const l = layout(names, edges, entry);
     const root = svg("svg", { width: l.width, height: l.height, viewBox: `0 0 ${l.width} ${l.height}`, role: "img", "aria-label": `Graph of ${names.length} nodes` });
-    root.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }))));
+    root.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }))));
     for (const e of l.edges) {
       const line = svg("path", { d: path(l.nodes.get(e.from), l.nodes.get(e.to), e.back, l.height), "marker-end": "url(#arrow)" });
       this.lines.set(`${e.from}\u0000${e.to}`, line);
@@ -86,10 +86,11 @@ function path(a, b, back, bottom) {
     const bend = Math.max(24, (x2 - x1) / 2);
     return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
   }
-  // Back under the boxes.
+  // Back under all boxes: a cubic curve goes three quarters of the way to its
+  // control points.
   const x1 = a.x + WIDTH / 2 - 8, x2 = b.x + WIDTH / 2 + 8, y1 = a.y + HEIGHT, y2 = b.y + HEIGHT;
-  const low = Math.min(bottom - 4, Math.max(y1, y2) + 34);
-  return `M${x1} ${y1}C${x1} ${low} ${x2} ${low} ${x2} ${y2}`;
+  const low = (y) => y + (bottom - 5 - y) / 0.75;
+  return `M${x1} ${y1}C${x1} ${low(y1)} ${x2} ${low(y2)} ${x2} ${y2}`;
 }
 
 function makeNode() {

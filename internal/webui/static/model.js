@@ -72,6 +72,8 @@ export class Model {
     // By arrival of the last message, oldest first: the order of eviction.
     this.runs = new Map();
     this.started = 0;
+    // Kafka's time of the newest record, in milliseconds since 1970.
+    this.newestMs = 0;
     this.recent = [];
     this.records = 0;
     this.messages = 0;
@@ -93,6 +95,7 @@ export class Model {
       return;
     }
     const messages = messagesOf(record.message);
+    if (record.timestampMs > this.newestMs) this.newestMs = record.timestampMs;
     for (const m of messages) this.message(record, m);
     this.records++;
     this.revision++;
@@ -176,7 +179,8 @@ export class Model {
       case "stateDiff":
         return this.stateMessage(thread, place, sequence, () => {
           thread.state.diff(sequence, body);
-          return body.fullState ? "full state" : `${(body.operations ?? []).length} operations`;
+          const n = (body.operations ?? []).length;
+          return body.fullState ? "full state" : n === 1 ? "1 operation" : `${n} operations`;
         });
       case "checkpoint":
         return this.stateMessage(thread, place, sequence, () => {
@@ -239,6 +243,7 @@ export class Model {
     } else if (run !== thread.current) {
       run.revive();
     }
+    run.lastMs = Math.max(run.lastMs, record.timestampMs ?? 0);
     this.runs.delete(run.id);
     this.runs.set(run.id, run);
     while (this.runs.size > this.maxRuns) this.evict(this.runs.values().next().value);
@@ -267,6 +272,12 @@ export class Model {
       run.revision++;
     }
     this.revision++;
+  }
+
+  // quiet is how long a run was not heard of, in milliseconds of the log's time:
+  // the same while the page catches up as when it is live.
+  quiet(run) {
+    return this.newestMs - run.lastMs;
   }
 
   // list returns the runs, newest arrival first.

@@ -27,6 +27,7 @@ export class Run {
     this.whole = false;
     this.startUs = undefined;
     this.lastUs = undefined;
+    this.lastMs = 0;
     this.durationUs = undefined;
     this.nodes = new Map();
     this.edges = new Map();

@@ -32,7 +32,8 @@ export function shape(text) {
   }
   const edge = (e, source, conditional) => {
     const from = source ?? (isObject(e) ? (name(e.from) ?? name(e.source)) : undefined);
-    const targets = isObject(e) ? (e.to ?? e.target ?? e.targets) : e;
+    // A branch by condition may be written as {"yes": "a", "no": "b"}.
+    const targets = isObject(e) ? (e.to ?? e.target ?? e.targets ?? (conditional ? e : undefined)) : e;
     const all = Array.isArray(targets) ? targets : isObject(targets) ? Object.values(targets) : [targets];
     for (const t of all) {
       const to = name(t);

@@ -14,6 +14,9 @@ const REASONS = {
   REASON_TRUNCATED: "the log lost records that had been read",
 };
 
+// A run under way of which nothing was heard for this long is shown as quiet.
+const QUIET_MS = 60_000;
+
 const because = (reason) => REASONS[reason] ?? "no reason given";
 
 export class View {
@@ -89,8 +92,9 @@ export class View {
   list() {
     const runs = this.model.list();
     if (this.selected !== null && !this.model.runs.has(this.selected.id)) this.selected = null;
-    if (this.selected === null || ($("follow").checked && this.selected.over)) {
-      this.selected = runs.find((r) => r.status === "running") ?? this.selected ?? runs[0] ?? null;
+    const active = (r) => !r.over && this.model.quiet(r) < QUIET_MS;
+    if (this.selected === null || ($("follow").checked && !active(this.selected))) {
+      this.selected = runs.find(active) ?? this.selected ?? runs[0] ?? null;
     }
     const more = this.model.evicted > 0 ? `${runs.length} shown, ${integer(this.model.evicted)} older ones let go` : `${runs.length}`;
     text($("runs-count"), runs.length === 0 ? "" : more);
@@ -118,24 +122,27 @@ export class View {
 
   makeRun(run) {
     const parts = {};
-    for (const name of ["chip", "graph", "thread", "duration", "nodes", "tokens", "cost", "last"]) parts[name] = el("span", { class: name });
+    for (const name of ["chip", "graph", "thread", "duration", "visited", "tokens", "cost", "last"]) parts[name] = el("span", { class: name });
     parts.chip.classList.add("chip");
-    const root = el("button", { type: "button", class: "run" }, parts.chip, parts.graph, parts.duration, parts.thread, parts.nodes, parts.tokens, parts.cost, parts.last);
+    const root = el("button", { type: "button", class: "run" }, parts.chip, parts.graph, parts.duration, parts.thread, parts.visited, parts.tokens, parts.cost, parts.last);
     root.addEventListener("click", () => this.select(run));
     return { root, revision: -1, ...parts };
   }
 
   changeRun(row, run) {
     attr(row.root, "aria-current", String(run === this.selected));
-    if (row.revision === run.revision) return;
+    const quiet = run.over ? 0 : this.model.quiet(run);
+    const chip = STATUS_WORDS[run.status] + (quiet >= QUIET_MS ? `, quiet for ${duration(BigInt(quiet) * 1000n)}` : "");
+    if (row.revision === run.revision && row.words === chip) return;
     row.revision = run.revision;
+    row.words = chip;
     attr(row.root, "class", `run ${run.status}`);
     attr(row.chip, "class", `chip ${run.status}`);
-    text(row.chip, STATUS_WORDS[run.status]);
+    text(row.chip, chip);
     text(row.graph, title(run));
     text(row.thread, run.thread.id);
     text(row.duration, duration(run.duration()));
-    text(row.nodes, `${run.visited()} nodes`);
+    text(row.visited, `${run.visited()} nodes`);
     text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer)} tokens`);
     text(row.cost, sum(run.cost, run.costKnown, run.costUnknown, dollars));
     const e = run.events.at(-1);

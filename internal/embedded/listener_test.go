@@ -52,13 +52,10 @@ func TestGarbageEndsTheConnectionOnly(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(wait)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(conn, bytes); err != nil {
-			t.Fatal(err)
-		}
-		// Either an answer or the end, and then, when nothing more comes from this side, the end.
-		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
+		// Either an answer or the end, and then, when nothing more comes from this side, the end. The broker may have hung up
+		// before the last byte, so errors on the way there say nothing.
+		io.WriteString(conn, bytes)
+		conn.(*net.TCPConn).CloseWrite()
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection stays open", name)
 		}

@@ -442,7 +442,7 @@ export function describe(type, a) {
       return join(t("tool_name") ?? t("tool"));
     case "HUMAN_INTERRUPT":
     case "HUMAN_RESUME":
-      return join(t("reason"), t("prompt"), t("message"));
+      return join(t("reason"), t("prompt"), t("input"), t("message"));
     default:
       return join(t("message"), t("status"));
   }

@@ -239,8 +239,8 @@ func WithFlushTimeout(d time.Duration) Option {
 	return atLeast("WithFlushTimeout", d, 0, func(c *config, d time.Duration) { c.flushTimeout = d })
 }
 
-// WithDeliveryTimeout bounds how long a message is tried; DefaultDeliveryTimeout otherwise. A message that Kafka may have
-// taken is tried on beyond it, since giving it up would make its outcome unknown.
+// WithDeliveryTimeout bounds how long a message is tried, without a bound on the number of tries; DefaultDeliveryTimeout
+// otherwise.
 func WithDeliveryTimeout(d time.Duration) Option {
 	return atLeast("WithDeliveryTimeout", d, time.Second, func(c *config, d time.Duration) { c.deliveryTimeout = d })
 }

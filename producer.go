@@ -27,7 +27,7 @@ type Producer struct {
 	encoder  wire.Encoder
 
 	clockWarned atomic.Bool
-	// abandoning is set when records are taken back from the client without waiting for outcomes.
+	// abandoning is set when the client is closed: records it gives back are booked when it is.
 	abandoning atomic.Bool
 
 	mu      sync.Mutex
@@ -99,6 +99,10 @@ func New(opts ...Option) (*Producer, error) {
 		kgo.ProducerLinger(cfg.linger),
 		kgo.RecordDeliveryTimeout(cfg.deliveryTimeout),
 		kgo.UnknownTopicRetries(-1),
+		// Without this the client would try on for ever what a broker may have taken, and everything of that partition would
+		// wait behind it. What is given up so has an unknown outcome and is not produced again; the client takes a new
+		// producer epoch, so a late request of the old one is refused and the order holds.
+		kgo.AllowIdempotentProduceCancellation(),
 		kgo.MaxBufferedRecords(2*maxSending),
 		kgo.WithHooks(p.hooks),
 		kgo.DisableClientMetrics(),
@@ -172,9 +176,9 @@ func (p *Producer) Close(ctx context.Context) error {
 	return p.closeErr
 }
 
-// abortGrace is how much of the time of Close is kept for taking records back from the client in good order: those not
-// sent at once, those sent when their outcome is known.
-const abortGrace = 250 * time.Millisecond
+// closeGrace is how much of the time of Close is kept for what the client has already: nothing is added to it, so that a
+// broker that works can finish it.
+const closeGrace = 500 * time.Millisecond
 
 func (p *Producer) close(ctx context.Context) error {
 	ctx, cancel := p.deadline(ctx)
@@ -188,26 +192,25 @@ func (p *Producer) close(ctx context.Context) error {
 	w := p.wait()
 	p.mu.Unlock()
 
-	var cause error
-	drain, drained := ctx, func() {}
-	if deadline, ok := ctx.Deadline(); ok {
-		grace := min(abortGrace, time.Until(deadline)/4)
-		drain, drained = context.WithDeadline(ctx, deadline.Add(-grace))
-	}
+	deadline, _ := ctx.Deadline()
+	drain, drained := context.WithDeadline(ctx, deadline.Add(-min(closeGrace, max(0, time.Until(deadline))/2)))
 	defer drained()
-	stop := p.hurry(drain)
+	stop := p.hurry(ctx)
+	var cause error
 	select {
 	case <-w.done:
 	case <-drain.Done():
-		cause = errFlushTimeout
-		if ctx.Err() != nil {
-			cause = context.Cause(ctx)
-		}
+		cause = fmt.Errorf("closing ran out of time: %w", drain.Err())
+	}
+	p.stopSender()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
 	}
 	stop()
-	p.stopSender()
-	p.abort(ctx, w)
+	p.abandoning.Store(true)
 	p.client.Close()
+	p.abandon()
 	return p.result(w, cause)
 }
 
@@ -227,27 +230,13 @@ func (p *Producer) stopSender() {
 	}
 }
 
-// abort takes back what the client has, until w is done.
-func (p *Producer) abort(ctx context.Context, w *waiter) {
-	select {
-	case <-w.done:
-		return
-	default:
-	}
-	_ = p.client.AbortBufferedRecords(ctx) // what is left is abandoned next
-	p.abandoning.Store(true)
-	p.client.UnsafeAbortBufferedRecords()
-	// The client calls its promises soon. If one should be missing, it is settled here, so that the accounts close.
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case <-w.done:
-	case <-timer.C:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for p.handed.first != nil {
-			p.settle(p.handed.first, p.aborted(p.handed.first))
-		}
+// abandon books what the client still had when it was closed. Its connections are closed by now, so that what was
+// written was counted.
+func (p *Producer) abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.handed.first != nil {
+		p.settle(p.handed.first, p.aborted(p.handed.first))
 	}
 }
 

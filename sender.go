@@ -94,16 +94,19 @@ func (p *Producer) produced(it *item, err error) {
 		p.settle(it, outcome{acked: true})
 		return
 	}
+	if p.abandoning.Load() {
+		return
+	}
 	p.settle(it, p.outcomeOf(it, err))
 }
 
 // outcomeOf says what an error of the client means for the record.
 func (p *Producer) outcomeOf(it *item, err error) outcome {
-	if errors.Is(err, kgo.ErrAborting) || errors.Is(err, kgo.ErrClientClosed) {
-		return p.aborted(it)
-	}
 	if errors.Is(err, kgo.ErrRecordTimeout) {
-		return failed(FailTimeout) // the client gives up so only where it knows that the record was not taken
+		if p.untried(it) {
+			return failed(FailTimeout)
+		}
+		return failed(FailUnknown)
 	}
 	switch kafkaclient.Classify(err) {
 	case kafkaclient.ClassTooLarge:
@@ -119,10 +122,12 @@ func (p *Producer) outcomeOf(it *item, err error) outcome {
 	}
 }
 
-// aborted is the outcome of a record taken back by Close. The client takes back in good order only what was not taken by
-// a broker; after that, a record is known not to be if no produce request was written since the client has it.
+// untried reports that no broker can have taken a record: no produce request was written since the client has it.
+func (p *Producer) untried(it *item) bool { return p.hooks.writes.Load() == it.writes }
+
+// aborted is the outcome of a record that the client had when it was closed.
 func (p *Producer) aborted(it *item) outcome {
-	if !p.abandoning.Load() || p.hooks.writes.Load() == it.writes {
+	if p.untried(it) {
 		return dropped(DropShutdown)
 	}
 	return failed(FailUnknown)

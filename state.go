@@ -116,8 +116,9 @@ func (r *Run) publish(doc jcs.Document) {
 		}
 		diff, full := r.newDiff(doc, snapshot)
 		var checkpoint *item
+		var id []byte
 		if n := p.cfg.checkpointEvery; n > 0 && (st.diffs+1)%n == 0 {
-			checkpoint = r.newCheckpoint(doc)
+			checkpoint, id = r.newCheckpoint(doc)
 		}
 		sent, retry := r.emitState(diff, checkpoint, lost)
 		if retry {
@@ -132,7 +133,7 @@ func (r *Run) publish(doc jcs.Document) {
 			st.healed, st.checkpoint = lost, nil
 		}
 		if checkpoint != nil {
-			st.checkpoint = checkpoint.msg.GetCheckpoint().GetCheckpointId()
+			st.checkpoint = id
 		}
 		return
 	}
@@ -206,14 +207,15 @@ func operations(ops []statediff.Op) []*pb.DiffOperation {
 	return out
 }
 
-func (r *Run) newCheckpoint(doc jcs.Document) *item {
+func (r *Run) newCheckpoint(doc jcs.Document) (it *item, id []byte) {
 	it, t := r.p.newItem(r.th, pb.MessageType_MESSAGE_TYPE_CHECKPOINT, classState)
+	id = newID(t.UnixMicro())
 	it.headers, it.clean, it.carriesState = r.headers, true, true
 	it.cost += len(doc.JSON)
 	sum := sha256.Sum256(doc.JSON)
 	c := &pb.Checkpoint{
 		Header:       it.header,
-		CheckpointId: newID(t.UnixMicro()),
+		CheckpointId: id,
 		State:        doc.JSON,
 		StateType:    "json",
 		Checksum:     sum[:],
@@ -222,7 +224,7 @@ func (r *Run) newCheckpoint(doc jcs.Document) *item {
 		c.Metadata = map[string]string{hashName: hashJCS} // the text is canonical, so its hash is the state's
 	}
 	it.msg = &pb.DashStreamMessage{Message: &pb.DashStreamMessage_Checkpoint{Checkpoint: c}}
-	return it
+	return it, id
 }
 
 // Checkpoint publishes the whole state, whatever is due, and returns the id under which it can be found. It returns nil
@@ -241,7 +243,7 @@ func (r *Run) Checkpoint(v any) (id []byte) {
 		return nil
 	}
 	st.latest = doc
-	it := r.newCheckpoint(doc)
+	it, id := r.newCheckpoint(doc)
 	p := r.p
 	p.mu.Lock()
 	lost := r.th.lost
@@ -252,8 +254,8 @@ func (r *Run) Checkpoint(v any) (id []byte) {
 		return nil
 	}
 	st.base, st.stale, st.healed = doc.JSON, false, lost
-	st.checkpoint = it.msg.GetCheckpoint().GetCheckpointId()
-	return bytes.Clone(st.checkpoint)
+	st.checkpoint = id
+	return bytes.Clone(id)
 }
 
 // emitStateUnavailable says that the run has a state which cannot be shown.

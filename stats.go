@@ -31,7 +31,7 @@ type FailReason uint8
 
 // The reasons.
 const (
-	FailTimeout      FailReason = iota // it was tried for the whole delivery timeout, and certainly not taken
+	FailTimeout      FailReason = iota // the delivery timeout passed, and no broker can have taken it
 	FailTooLarge                       // beyond the topic's max.message.bytes
 	FailUnauthorized                   // authentication or authorization
 	FailUnknownTopic                   // the topic does not exist

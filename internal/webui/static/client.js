@@ -182,7 +182,8 @@ export class Client {
       return;
     }
     const reason = event.reason ? `: ${clip(event.reason, 120)}` : "";
-    this.fail(conn, `closed by the server (${event.code}${reason})`, event.code >= FIRST_FINAL_CODE && event.code < 5000);
+    const words = event.code === 1006 ? "the connection broke" : `closed by the server (${event.code}${reason})`;
+    this.fail(conn, words, event.code >= FIRST_FINAL_CODE && event.code < 5000);
   }
 
   askWhy() {

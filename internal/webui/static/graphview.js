@@ -23,7 +23,7 @@ export class GraphView {
   render(run) {
     const nodes = [...run.nodes.values()];
     this.draw(run, nodes);
-    this.rows.update(nodes.filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run));
+    this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run));
     const missing = run.declared || nodes.length === 0 ? "" : "The producer declared no graph: these are the nodes that were seen.";
     text(this.note, nodes.length === 0 ? "No node was seen yet." : missing);
   }

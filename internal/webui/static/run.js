@@ -30,6 +30,7 @@ export class Run {
     this.lastMs = 0;
     this.durationUs = undefined;
     this.nodes = new Map();
+    this.visits = 0;
     this.edges = new Map();
     this.declared = false;
     this.entry = undefined;
@@ -88,7 +89,7 @@ export class Run {
     let node = this.nodes.get(name);
     if (node === undefined) {
       if (this.nodes.size >= MAX_NODES) return undefined;
-      node = { name, status: "waiting", visits: 0, open: 0, durationUs: undefined, note: undefined, error: undefined, declared: false };
+      node = { name, status: "waiting", visits: 0, order: undefined, open: 0, durationUs: undefined, note: undefined, error: undefined, declared: false };
       this.nodes.set(name, node);
     }
     return node;
@@ -231,9 +232,19 @@ export class Run {
     return this.finalState ?? this.thread.state;
   }
 
+  visit(node) {
+    node.visits++;
+    node.order ??= ++this.visits;
+  }
+
+  // inOrder returns the nodes as they were first visited, the others after.
+  inOrder() {
+    return [...this.nodes.values()].sort((a, b) => (a.order ?? Infinity) - (b.order ?? Infinity) || 0);
+  }
+
   nodeStarted(node) {
     if (node === undefined) return;
-    node.visits++;
+    this.visit(node);
     node.open++;
     node.status = "running";
     node.note = undefined;
@@ -244,7 +255,7 @@ export class Run {
   nodeEnded(node, status, e) {
     if (node === undefined) return;
     // An end without its start, in a run that was joined late, is a visit too.
-    if (node.open === 0) node.visits++;
+    if (node.open === 0) this.visit(node);
     node.open = Math.max(0, node.open - 1);
     node.status = node.open > 0 ? "running" : status;
     node.durationUs = duration(e) ?? node.durationUs;

@@ -46,15 +46,16 @@ export class View {
       connecting: ["Connecting", ""],
       "catching up": ["Catching up", ""],
       live: ["Live", ""],
-      waiting: [`Reconnecting in ${seconds(wait)}`, c.detail],
+      waiting: [c.wantsToken ? "Waiting for a token" : `Reconnecting in ${seconds(wait)}`, c.detail],
       stopped: ["Stopped", "nothing is received until you start again"],
     }[c.status];
     text($("status-word"), word);
     text($("status-detail"), detail);
+    attr($("status-detail"), "title", detail);
     attr($("status"), "data-status", c.status);
     text($("pause"), c.status === "stopped" ? "Start" : "Stop");
     const hello = c.hello;
-    text($("fact-stream"), hello === null ? "–" : `${hello.topic} · ${clip(hello.streamId, 13)}`);
+    text($("fact-stream"), hello === null ? "–" : `${hello.topic} · ${clip(hello.streamId, 9)}`);
     if (hello !== null) attr($("fact-stream"), "title", `stream ${hello.streamId}, ${hello.partitions.length} partitions, server ${hello.serverVersion}`);
     text($("fact-records"), integer(c.received));
     text($("fact-rate"), rate(c.rate.perSecond()));
@@ -142,7 +143,7 @@ export class View {
     text(row.graph, title(run));
     text(row.thread, run.thread.id);
     text(row.duration, duration(run.duration()));
-    text(row.visited, `${run.visited()} nodes`);
+    text(row.visited, run.visited() === 1 ? "1 node" : `${run.visited()} nodes`);
     text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer)} tokens`);
     text(row.cost, sum(run.cost, run.costKnown, run.costUnknown, dollars));
     const e = run.events.at(-1);

@@ -369,3 +369,31 @@ test("a state that the producer could not send leaves the old one frozen", () =>
   b.put(big);
   assert.equal(b.state.status, "frozen");
 });
+
+test("a producer that counts from 1 again is a restart, not a late message", () => {
+  const before = new Producer("t");
+  const b = new Bench().put(before.event("GRAPH_START"), before.full({ n: 1 }), before.event("NODE_START", { node: "n" }));
+  const after = new Producer("t");
+  after.us = before.us;
+  const id = (m, n) => {
+    Object.values(m)[0].header.messageId = b64(`again ${n}`);
+    return m;
+  };
+  b.put(id(after.event("GRAPH_START"), 1));
+  assert.deepEqual([b.model.list().length, b.run.late, b.run.missing, b.state.status], [2, 0, 0n, "frozen"]);
+  b.put(id(after.full({ n: 2 }), 2), id(after.diff([{ op: "add", path: "/m", value: 1 }]), 3));
+  assert.deepEqual([b.state.status, b.doc, b.run.late], ["current", { n: 2, m: 1 }, 0]);
+
+  // The first message of the new count is lost: the run that begins tells.
+  const third = new Producer("t", { start: 2n });
+  third.us = after.us;
+  b.put(id(third.event("GRAPH_START"), 4));
+  assert.deepEqual([b.model.list().length, b.run.late, b.run.missing, b.state.status], [3, 0, 1n, "frozen"]);
+  b.put(id(third.full({ n: 3 }), 5));
+  assert.deepEqual([b.state.status, b.doc], ["current", { n: 3 }]);
+  // A message that is only late is only logged.
+  const late = after.event("NODE_START", { node: "x" });
+  Object.assign(late.event.header, { sequence: "2", timestampUs: "5", messageId: b64("late") });
+  b.put(late);
+  assert.deepEqual([b.run.late, b.run.nodes.size], [1, 0]);
+});

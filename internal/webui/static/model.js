@@ -50,6 +50,10 @@ class Thread {
     this.id = id;
     this.partition = partition;
     this.last = 0n;
+    this.lastUs = undefined;
+    // Whether a message with a sequence was applied: before that, what is missing
+    // lies before the view.
+    this.joined = false;
     this.ids = new IdWindow();
     this.state = new ThreadState();
     this.current = null;
@@ -123,6 +127,11 @@ export class Model {
 
     // Where the thread stands: "next" continues it, "after" leaves messages out,
     // "late" comes behind one that was applied, "none" has no place in it.
+    if (startsAnew(thread, sequence, type, us)) {
+      thread.state.freeze(sequence, "the producer began to count anew: waiting for a full state");
+      thread.last = 0n;
+      thread.joined = true;
+    }
     const last = thread.last;
     let place = "none";
     if (sequence > 0n) place = sequence === last + 1n ? "next" : sequence > last ? "after" : "late";
@@ -132,7 +141,7 @@ export class Model {
     const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late", thread: thread.id, run: run.id };
     try {
       if (place === "after") {
-        if (last === 0n) thread.state.freeze(sequence, "the view begins in the middle of the thread: waiting for a full state");
+        if (last === 0n && !thread.joined) thread.state.freeze(sequence, "the view begins in the middle of the thread: waiting for a full state");
         else thread.state.freeze(sequence, `messages ${last + 1n} to ${sequence - 1n} of the thread are missing`);
       }
       entry.text = this.effect(thread, run, kind, type, body, { sequence, place, us });
@@ -146,9 +155,10 @@ export class Model {
     this.messages++;
     if (id !== "") thread.ids.add(id, run);
     if (place === "next" || place === "after") thread.last = sequence;
-    if (place === "after" && last > 0n) run.missing += sequence - last - 1n;
+    if (place === "after" && (last > 0n || thread.joined)) run.missing += sequence - last - 1n;
+    if (place !== "none") thread.joined = true;
     if (place === "late") run.late++;
-    else if (us !== undefined) run.lastUs = us;
+    else if (us !== undefined) run.lastUs = thread.lastUs = us;
     // Tokens are shown where they are written; a line of the log for each piece
     // would push everything else out.
     if (kind === "tokenChunk" && !body.isFinal) {
@@ -346,6 +356,15 @@ function preview(base64) {
       return "(not text)";
     }
   }
+}
+
+// startsAnew tells a producer that was started again, and counts from 1, from a
+// message that comes late: the first message of a thread, or of a run, that is
+// younger than all that was seen.
+function startsAnew(thread, sequence, type, us) {
+  if (sequence === 0n || sequence > thread.last) return false;
+  if (sequence !== 1n && type !== "GRAPH_START") return false;
+  return us !== undefined && thread.lastUs !== undefined && us > thread.lastUs;
 }
 
 // initialState takes the state that a run begins with. One that is announced and

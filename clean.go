@@ -120,6 +120,9 @@ func (c *cleaner) message(m *pb.DashStreamMessage) {
 		t.CallId, t.ToolName, t.Error = c.text(t.CallId), c.text(t.ToolName), c.text(t.Error)
 		t.Arguments, t.Result = c.bytes(t.Arguments), c.bytes(t.Result)
 		c.error(t.ErrorDetails)
+		if t.ErrorDetails != nil {
+			t.ErrorDetails.Header = nil // it is no message of its own
+		}
 	case *pb.DashStreamMessage_Checkpoint:
 		c.checkpoint(w.Checkpoint)
 	case *pb.DashStreamMessage_Metrics:
@@ -188,7 +191,6 @@ func (c *cleaner) error(e *pb.Error) {
 	for i, s := range e.Suggestions {
 		e.Suggestions[i] = c.text(s)
 	}
-	c.header(e.Header) // of an error within another message
 }
 
 func (c *cleaner) metrics(m *pb.Metrics) {

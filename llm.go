@@ -10,6 +10,7 @@ import (
 	"time"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/redact"
 	"github.com/dashflow/dashstream/internal/wire"
 )
 
@@ -24,7 +25,7 @@ type LLM struct {
 	mu     sync.Mutex
 	chunks uint32
 	ended  bool
-	tail   secretTail
+	stream *redact.Stream // nil: redaction is off
 }
 
 // Usage is what a call of a model took. Counts of 0 and a nil cost are unknown, and left out.
@@ -47,6 +48,9 @@ func (n *Node) LLM(model, provider string, attrs ...slog.Attr) *LLM {
 	it, t := n.run.newEvent(pb.EventType_EVENT_TYPE_LLM_START, n.id, n.startID)
 	l := &LLM{node: n, model: model, provider: provider, startID: bytes.Clone(it.header.MessageId), started: t}
 	l.requestID = uuidText(l.startID)
+	if r := n.run.p.redactor; r != nil {
+		l.stream = r.NewStream()
+	}
 	it.own.body.LlmRequestId = l.requestID
 	n.run.emitWith(it, l.attrs(attrs...))
 	return l
@@ -71,9 +75,9 @@ func (l *LLM) RequestID() string {
 	return l.requestID
 }
 
-// Token emits text that the model produced, as one chunk. A chunk that ends in what may be the beginning of a secret is
-// held back until the next shows what it is, so a secret is found also where it comes in pieces, as long as it is one
-// word or a private key with its markers.
+// Token emits text that the model produced, as one chunk. With redaction on, the chunks of a call are searched as one
+// text: the last word is held back until the next begins, since it may be the beginning of a secret, and a chunk that
+// leaves nothing to be shown is not sent.
 func (l *LLM) Token(text string) {
 	if l == nil || text == "" {
 		return
@@ -83,8 +87,8 @@ func (l *LLM) Token(text string) {
 	if l.ended {
 		return
 	}
-	if l.node.run.p.redactor != nil {
-		text = l.tail.push(text)
+	if l.stream != nil {
+		text = l.stream.Push(text)
 	}
 	l.chunk(text, classDroppable, nil)
 }
@@ -112,7 +116,10 @@ func (l *LLM) chunk(text string, c class, final *pb.TokenChunk) {
 
 // finish emits the last chunk, if there were any.
 func (l *LLM) finish(reason pb.TokenChunk_FinishReason, u Usage) {
-	rest := l.tail.rest()
+	rest := ""
+	if l.stream != nil {
+		rest = l.stream.Close()
+	}
 	if l.chunks == 0 && rest == "" {
 		return
 	}

@@ -83,23 +83,32 @@ func secretAccessKeys(s string) []span {
 	return out
 }
 
-// replace returns s with each span replaced by Mask; spans that touch or overlap are one secret.
+// merge sorts spans and makes those that touch or overlap one.
+func merge(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return a.start - b.start })
+	out := spans[:0]
+	for _, sp := range spans {
+		if n := len(out); n > 0 && sp.start <= out[n-1].end {
+			out[n-1].end = max(out[n-1].end, sp.end)
+			continue
+		}
+		out = append(out, sp)
+	}
+	return out
+}
+
+// replace returns s with each secret replaced by Mask.
 func replace(s string, spans []span) string {
 	if len(spans) == 0 {
 		return s
 	}
-	slices.SortFunc(spans, func(a, b span) int { return a.start - b.start })
 	var b strings.Builder
 	b.Grow(len(s))
 	copied := 0
-	for i := 0; i < len(spans); {
-		start, end := spans[i].start, spans[i].end
-		for i++; i < len(spans) && spans[i].start <= end; i++ {
-			end = max(end, spans[i].end)
-		}
-		b.WriteString(s[copied:start])
+	for _, sp := range merge(spans) {
+		b.WriteString(s[copied:sp.start])
 		b.WriteString(Mask)
-		copied = end
+		copied = sp.end
 	}
 	b.WriteString(s[copied:])
 	return b.String()

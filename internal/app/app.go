@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/dashflow/dashstream/internal/buildinfo"
@@ -55,6 +56,8 @@ type App struct {
 	gateway  *gateway.Gateway
 	http     *httpserve.Server
 	undo     cleanups
+	// mismatches is how many ways the topics differ from their definition.
+	mismatches prometheus.Gauge
 }
 
 // New makes everything and binds the addresses: a busy port or a bad setting
@@ -67,6 +70,11 @@ func New(ctx context.Context, opts Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{opts: opts, log: opts.Logger, kafka: opts.Kafka, registry: prometheus.NewRegistry(), health: httpserve.NewHealth()}
+	a.mismatches = promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+		Name: "dashstream_topic_config_mismatches",
+		Help: "Ways in which the topics differed from their definition when the process started; -1: they could not be looked at.",
+	})
+	a.mismatches.Set(-1)
 	if err := a.build(ctx); err != nil {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opts.Gateway.ShutdownTimeout.Duration())
 		defer cancel()

@@ -19,7 +19,7 @@ const prepareTimeout = 15 * time.Second
 
 // prepareTopics creates the topics on the embedded broker. On a user's cluster
 // it changes nothing: it looks, warns of what differs, and refuses to start
-// where records would be lost or unread. A cluster that cannot be reached is no
+// where there is no topic. A cluster that cannot be reached is no
 // reason not to start: /readyz tells, and the gateway goes on trying.
 func (a *App) prepareTopics(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
@@ -40,18 +40,22 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("create topics: %w", err)
 		}
+		var left []topics.Difference
 		for _, r := range results {
-			a.warn(r.Differences)
+			left = append(left, r.Differences...)
 		}
+		a.differs(left)
 		return nil
 	}
 	differences, err := topics.Verify(ctx, admin, topics.Main(a.kafka.Topic, topics.Default))
-	a.warn(differences)
+	a.differs(differences)
 	var mismatch *topics.MismatchError
 	switch {
-	case errors.As(err, &mismatch):
+	case errors.As(err, &mismatch) && mismatch.Missing():
 		return mismatch
-	case err == nil:
+	case err == nil, mismatch != nil:
+		// A gateway reads a topic of any shape. What differs was said, and
+		// stays in the metric.
 	case kafkaclient.Classify(err).Retryable() || kafkaclient.Classify(err).Unreachable():
 		a.log.Warn("the topic cannot be checked now", "error", a.kafka.Explain(kafkaclient.OpInspect, err))
 	default:
@@ -60,10 +64,10 @@ func (a *App) prepareTopics(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) warn(differences []topics.Difference) {
+// differs says in which ways the topics are not as defined.
+func (a *App) differs(differences []topics.Difference) {
 	for _, d := range differences {
-		if d.Severity != topics.Breaking {
-			a.log.Warn("a topic differs from its definition", "difference", d.String())
-		}
+		a.log.Warn("a topic differs from its definition", "difference", d.String())
 	}
+	a.mismatches.Set(float64(len(differences)))
 }

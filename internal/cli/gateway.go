@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/dashflow/dashstream/internal/app"
+	"github.com/dashflow/dashstream/internal/embedded"
 	"github.com/dashflow/dashstream/internal/gateway"
+	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/topics"
 )
 
 // gatewayCommand serves a topic of the user's cluster to clients.
@@ -24,10 +27,32 @@ func (c *gatewayCommand) Run(ctx context.Context, p *Process) error {
 	p.Log.Info("starting gateway", "kafka", c.Kafka, "listen", c.Gateway.Addr())
 	a, err := app.New(ctx, app.Options{
 		Kafka: c.Kafka, Gateway: c.Gateway, Logger: p.Log,
-		OnReady: func(a *app.App) { fmt.Fprintf(p.Stderr, "DashStream is at %s\n", a.URL()) },
+		OnReady: func(a *app.App) { say(p.Stderr, "DashStream is at %s", a.URL()) },
 	})
 	if err != nil {
-		return err
+		return startError(err)
 	}
-	return a.Run(ctx)
+	return runApp(ctx, a)
+}
+
+// startError gives a process that cannot start the exit code that says why.
+func startError(err error) error {
+	var mismatch *topics.MismatchError
+	var bind *httpserve.BindError
+	switch {
+	case errors.As(err, &mismatch) && mismatch.Missing():
+		return &codedError{code: ExitNoData, err: err, try: programName + " topics ensure"}
+	case errors.As(err, &bind), errors.Is(err, embedded.ErrLocked):
+		return &codedError{code: ExitFailure, err: err}
+	}
+	return err
+}
+
+// runApp serves until ctx ends, which is how a server is meant to end.
+func runApp(ctx context.Context, a *app.App) error {
+	err := a.Run(ctx)
+	if interrupted(ctx, err) {
+		return nil
+	}
+	return err
 }

@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/dashflow/dashstream/dashstreampb"
-	"github.com/dashflow/dashstream/internal/buildinfo"
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/wire"
@@ -41,16 +41,13 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 	if c.Count < 0 {
 		return usageError(programName+" tail --help", "--count: %d: want 0 or more", c.Count)
 	}
-	if err := c.Kafka.Validate(); err != nil {
-		return err
-	}
-	options, err := c.Kafka.ClientOptions(p.Log, buildinfo.Get().UserAgent())
+	options, err := c.check(ctx, p)
 	if err != nil {
 		return err
 	}
 	cfg := feed.DefaultConfig(c.Kafka.Topic)
 	cfg.RequestTimeout = c.Kafka.RequestTimeout.Duration()
-	f, err := feed.New(cfg, feed.Deps{Options: options, Logger: p.Log.With("component", "feed")})
+	f, err := feed.New(cfg, feed.Deps{Options: options})
 	if err != nil {
 		return err
 	}
@@ -64,6 +61,9 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 		f.Close()
 	}()
 	if err := c.await(ctx, f); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	types := make([]dashstreampb.MessageType, len(c.Type))
@@ -73,7 +73,7 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 	t := &tailer{
 		start: c.From.start(began), filter: feed.NewFilter(c.Thread, c.Tenant, types), limits: wire.DefaultLimits(),
 		count: c.Count, untilEnd: c.NoFollow, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
-		note: func(format string, args ...any) { fmt.Fprintf(p.Stderr, programName+": "+format+"\n", args...) },
+		note: func(format string, args ...any) { say(p.Stderr, programName+": "+format, args...) },
 	}
 	err = t.run(ctx, f)
 	var bad *feed.CursorError
@@ -86,30 +86,36 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 	return c.Kafka.Explain(kafkaclient.OpConsume, err)
 }
 
-// connectTimeout is how long tail waits for the topic before it gives up.
-const connectTimeout = 30 * time.Second
+// startTimeout bounds the look at the topic before tail begins.
+const startTimeout = 30 * time.Second
 
-// await waits until the topic is being read. What will not mend itself by
-// waiting ends it at once.
+// check finds out, before anything is printed, whether the topic can be read,
+// so that a mistake is said at once and not when a deadline passes.
+func (c *tailCommand) check(ctx context.Context, p *Process) ([]kgo.Opt, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	client, err := p.connect(ctx, c.Kafka, "tail")
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	if err := c.Kafka.Probe(ctx, client, c.Kafka.Topic); err != nil {
+		return nil, err
+	}
+	return c.Kafka.ClientOptions(p.Log, programName+"-tail")
+}
+
+// await waits until the topic is being read.
 func (c *tailCommand) await(ctx context.Context, f *feed.Feed) error {
-	deadline := time.NewTimer(connectTimeout)
+	deadline := time.NewTimer(startTimeout)
 	defer deadline.Stop()
-	look := time.NewTicker(100 * time.Millisecond)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-f.Started():
-			return nil
-		case <-deadline.C:
-			return c.Kafka.Explain(kafkaclient.OpConsume, fmt.Errorf("no answer within %v: %w", connectTimeout, f.Ready()))
-		case <-look.C:
-			err := f.Ready()
-			if err != nil && !errors.Is(err, feed.ErrNotReady) && !kafkaclient.Classify(err).Retryable() {
-				return c.Kafka.Explain(kafkaclient.OpConsume, err)
-			}
-		}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.Started():
+		return nil
+	case <-deadline.C:
+		return c.Kafka.Explain(kafkaclient.OpConsume, fmt.Errorf("topic %s could not be read within %v: %w", c.Kafka.Topic, startTimeout, f.Ready()))
 	}
 }
 

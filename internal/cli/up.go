@@ -2,7 +2,7 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/dashflow/dashstream/internal/app"
 	"github.com/dashflow/dashstream/internal/embedded"
@@ -24,19 +24,30 @@ func newUpCommand() *upCommand {
 	return &upCommand{DataDir: ".dashstream", KafkaListen: embedded.DefaultListen, Topic: kafkaclient.DefaultTopic, Gateway: gateway.DefaultSettings()}
 }
 
+// Validate is called when the settings were read.
+func (c *upCommand) Validate() error {
+	return errors.Join(c.broker().Validate(), kafkaclient.CheckTopicName(c.Topic))
+}
+
+func (c *upCommand) broker() *embedded.Options {
+	return &embedded.Options{DataDir: c.DataDir, Listen: c.KafkaListen, Fsync: c.Fsync}
+}
+
 // Run serves until it is told to stop.
 func (c *upCommand) Run(ctx context.Context, p *Process) error {
 	kafka := kafkaclient.Default()
 	kafka.Topic = c.Topic
+	broker := c.broker()
+	broker.Logger = p.Log.With("component", "broker")
 	a, err := app.New(ctx, app.Options{
 		Kafka: kafka, Gateway: c.Gateway, Logger: p.Log,
-		Embedded: &embedded.Options{DataDir: c.DataDir, Listen: c.KafkaListen, Fsync: c.Fsync, Logger: p.Log.With("component", "broker")},
+		Embedded: broker,
 		OnReady: func(a *app.App) {
-			fmt.Fprintf(p.Stderr, "\n  DashStream is at  %s\n  Kafka is at       %s (topic %s, data in %s)\n\n", a.URL(), a.KafkaAddr(), c.Topic, c.DataDir)
+			say(p.Stderr, "\n  DashStream is at  %s\n  Kafka is at       %s (topic %s, data in %s)\n", a.URL(), a.KafkaAddr(), c.Topic, c.DataDir)
 		},
 	})
 	if err != nil {
-		return err
+		return startError(err)
 	}
-	return a.Run(ctx)
+	return runApp(ctx, a)
 }

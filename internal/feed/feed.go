@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,9 +135,12 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 		f.observer = noObserver{}
 	}
 	f.background, f.stop = context.WithCancel(context.Background())
+	// A client answers questions about metadata from what it learnt less than
+	// this long ago; a leader that moved is asked for sooner than by default.
+	options := append(slices.Clone(deps.Options), kgo.MetadataMinAge(minBackoff*2))
 	var clients [3]*kgo.Client
 	for i := range clients {
-		cl, err := kgo.NewClient(deps.Options...)
+		cl, err := kgo.NewClient(options...)
 		if err != nil {
 			for _, made := range clients[:i] {
 				made.Close()

@@ -59,6 +59,10 @@ test("a run is told from its events", () => {
   const tool = r.tools.get("c1");
   assert.deepEqual([tool.name, tool.status, tool.arguments, tool.result, tool.durationUs], ["search", "done", '{"q":1}', '"ok"', 70n]);
   assert.equal(b.model.list().length, 1);
+  assert.equal(r.demo, false);
+  const d = new Producer("demo-1");
+  b.put(d.event("GRAPH_START", { attributes: { demo: true } }));
+  assert.equal(b.run.demo, true, "a simulated run is known as one");
 });
 
 test("statuses: failure, interrupt, and a run whose end was never seen", () => {

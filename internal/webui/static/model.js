@@ -8,7 +8,6 @@ import { base64ToText, clip } from "./text.js";
 import { strictNumber } from "./attributes.js";
 
 export const MAX_RUNS = 200;
-export const MAX_RECENT = 500;
 const MAX_IDS = 4096;
 const MAX_UNREADABLE = 100;
 const MAX_QUALITY = 20;
@@ -78,7 +77,6 @@ export class Model {
     this.started = 0;
     // Kafka's time of the newest record, in milliseconds since 1970.
     this.newestMs = 0;
-    this.recent = [];
     this.records = 0;
     this.messages = 0;
     this.duplicates = 0;
@@ -138,7 +136,7 @@ export class Model {
 
     const starts = kind === "event" && type === "GRAPH_START" && place !== "late";
     const run = this.runOf(thread, record, starts, header.parentId);
-    const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late", thread: thread.id, run: run.id };
+    const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late" };
     try {
       if (place === "after") {
         if (last === 0n && !thread.joined) thread.state.freeze(sequence, "the view begins in the middle of the thread: waiting for a full state");
@@ -166,8 +164,6 @@ export class Model {
       return;
     }
     run.note(entry);
-    this.recent.push(entry);
-    if (this.recent.length > MAX_RECENT * 1.2) this.recent.splice(0, this.recent.length - MAX_RECENT);
   }
 
   // effect changes the run and its state, and returns the text for the log.

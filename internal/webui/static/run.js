@@ -25,6 +25,8 @@ export class Run {
     this.status = "running";
     // Whether its start was seen.
     this.whole = false;
+    // A simulated agent says so of itself.
+    this.demo = false;
     this.startUs = undefined;
     this.lastUs = undefined;
     this.lastMs = 0;
@@ -172,6 +174,7 @@ export class Run {
 
   started(a, us) {
     this.whole = true;
+    this.demo = text(a, "demo") === "true";
     this.startUs = us;
     this.graph = text(a, "graph_name") ?? this.graph;
     for (const source of ["graph_manifest", "graph_schema_json"]) {

@@ -67,6 +67,8 @@ export class View {
   notes() {
     const c = this.client;
     const notes = [];
+    const demo = this.model.list().filter((r) => r.demo).length;
+    if (demo > 0) notes.push(["demo", "info", `Demo: ${demo} of the ${this.model.runs.size} runs shown are simulated; no model was called.`]);
     const last = (list, words) => (list.count > 0 ? words(list.last.at(-1), list.count) : undefined);
     if (this.health.state === "not ready") notes.push(["health", "warn", `The server is not ready: ${this.health.reasons.join("; ") || "no reason given"}.`]);
     if (this.health.state === "unavailable" && c.status === "live") notes.push(["health", "warn", "The server does not answer health checks: what is shown may be old."]);
@@ -81,6 +83,10 @@ export class View {
       attr(row.root, "class", `notice ${kind}`);
       if (row.words === words) return;
       row.words = words;
+      if (kind === "info") {
+        text(row.root, words);
+        return;
+      }
       const close = el("button", { type: "button", "aria-label": "Put this notice away" }, "×");
       close.addEventListener("click", () => {
         this.dismissed.set(key, words);
@@ -123,9 +129,9 @@ export class View {
 
   makeRun(run) {
     const parts = {};
-    for (const name of ["chip", "graph", "thread", "duration", "visited", "tokens", "cost", "last"]) parts[name] = el("span", { class: name });
-    parts.chip.classList.add("chip");
-    const root = el("button", { type: "button", class: "run" }, parts.chip, parts.graph, parts.duration, parts.thread, parts.visited, parts.tokens, parts.cost, parts.last);
+    for (const name of ["chip", "demo", "graph", "thread", "duration", "visited", "tokens", "cost", "last"]) parts[name] = el("span", { class: name });
+    const name = el("span", { class: "name" }, parts.graph, " ", parts.demo);
+    const root = el("button", { type: "button", class: "run" }, parts.chip, name, parts.duration, parts.thread, parts.visited, parts.tokens, parts.cost, parts.last);
     root.addEventListener("click", () => this.select(run));
     return { root, revision: -1, ...parts };
   }
@@ -141,6 +147,7 @@ export class View {
     attr(row.chip, "class", `chip ${run.status}`);
     text(row.chip, chip);
     text(row.graph, title(run));
+    text(row.demo, run.demo ? "demo" : "");
     text(row.thread, run.thread.id);
     text(row.duration, duration(run.duration()));
     text(row.visited, run.visited() === 1 ? "1 node" : `${run.visited()} nodes`);

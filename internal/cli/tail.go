@@ -37,7 +37,7 @@ func newTailCommand() *tailCommand { return &tailCommand{Kafka: kafkaclient.Defa
 
 // Run prints records until it is interrupted, which is no failure, or done.
 func (c *tailCommand) Run(ctx context.Context, p *Process) error {
-	began := time.Now()
+	began := startedAt(time.Now())
 	if c.Count < 0 {
 		return usageError(programName+" tail --help", "--count: %d: want 0 or more", c.Count)
 	}

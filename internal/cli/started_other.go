@@ -1,0 +1,7 @@
+//go:build !linux
+
+package cli
+
+import "time"
+
+func startedAt(now time.Time) time.Time { return now }

@@ -374,6 +374,21 @@ func (f *Feed) endsBelow(ctx context.Context, p int32, offset int64) (bool, erro
 	}
 }
 
+// retried asks a few times for what a client waits for.
+func retried[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	for try := 1; ; try++ {
+		v, err := ask()
+		if err == nil || try == confirmTries {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, err
+		case <-time.After(backoff(try)):
+		}
+	}
+}
+
 // offsetsSince lists, by partition, the offset of the first record with a Kafka
 // timestamp at or after ms; -1 where there is none.
 func (f *Feed) offsetsSince(ctx context.Context, ms int64) (map[int32]int64, error) {

@@ -127,7 +127,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			return nil, err
 		}
 	case start.Earliest:
-		starts, err := f.offsets(ctx, f.admin.ListStartOffsets)
+		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, f.admin.ListStartOffsets) })
 		if err != nil && len(starts) == 0 {
 			return nil, err
 		}
@@ -135,14 +135,15 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			r.cur[p] = position(starts, int32(p), known[p].Oldest)
 		}
 	case start.SinceMS != nil:
-		since, err := f.offsetsSince(ctx, *start.SinceMS)
-		if err != nil {
+		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsetsSince(ctx, *start.SinceMS) })
+		if err != nil && len(since) == 0 {
 			return nil, err
 		}
 		for p := range r.cur {
 			// The ends were listed before: what came between the two questions
-			// lies after them.
-			r.cur[p] = min(latest[p], position(since, int32(p), latest[p]))
+			// lies after them. A partition that does not answer begins at its
+			// oldest record: more than was asked for, but nothing is missing.
+			r.cur[p] = min(latest[p], position(since, int32(p), known[p].Oldest))
 		}
 	default:
 		copy(r.cur, latest)

@@ -150,7 +150,7 @@ func TestBrokerIsNotThere(t *testing.T) {
 		run.Edge("a", "b")
 		slowest = max(slowest, time.Since(start))
 	}
-	if slowest > time.Second {
+	if slowest > 10*time.Second { // one that waited for the broker would not return at all
 		t.Errorf("a call took %s", slowest)
 	}
 	checkAccounts(t, p)
@@ -162,7 +162,7 @@ func TestBrokerIsNotThere(t *testing.T) {
 	if !errors.As(err, &incomplete) || !errors.Is(err, context.DeadlineExceeded) || incomplete.InFlight != 0 {
 		t.Errorf("close: %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("close took %s", took)
 	}
 	checkAccounts(t, p)
@@ -407,4 +407,9 @@ func TestDeliveryTimeout(t *testing.T) {
 		t.Errorf("%d records, the last has sequence %d; want 2 and 12", len(records), records[len(records)-1].header().Sequence)
 	}
 	checkAccounts(t, p)
+}
+
+// nowhere dials nothing.
+func nowhere(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("there is no network")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -347,6 +348,29 @@ func TestAClientThatAnswersNoPingIsCutOff(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A client that begins a message and does not end it is cut off, however much
+// its header claims.
+func TestAMessageThatDoesNotEndIsCutOff(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.HandshakeTimeout = 200 * time.Millisecond })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"+
+		"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00some"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Fatalf("the connection did not end: %v", err)
+	}
 }
 
 func TestCloseCodesAreDocumented(t *testing.T) {

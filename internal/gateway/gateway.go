@@ -39,7 +39,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// SendTimeout is how long a client may take nothing before it is cut off.
 	SendTimeout time.Duration
-	// HandshakeTimeout bounds the WebSocket handshake.
+	// HandshakeTimeout bounds the WebSocket handshake, and how long a message
+	// that a client has begun may take.
 	HandshakeTimeout time.Duration
 	// SubscribeTimeout bounds what a subscription has to ask Kafka.
 	SubscribeTimeout time.Duration
@@ -63,7 +64,7 @@ func DefaultConfig(topic string) Config {
 		MaxConnections: 10_000, MaxConnectionsPerIP: 100,
 		SendTimeout: 5 * time.Second, HandshakeTimeout: 5 * time.Second, SubscribeTimeout: 15 * time.Second,
 		PingInterval: 20 * time.Second, ProgressInterval: 2 * time.Second,
-		MaxClientFrameBytes: 1 << 20, MaxClientFramesPerSecond: 50,
+		MaxClientFrameBytes: 256 << 10, MaxClientFramesPerSecond: 50,
 		Version: "unknown",
 	}
 }

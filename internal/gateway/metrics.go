@@ -13,7 +13,7 @@ import (
 )
 
 // metrics is what the gateway exports. Names that existing dashboards use are
-// kept; see docs/metrics.md.
+// kept.
 type metrics struct {
 	messages       *prometheus.CounterVec
 	decodeErrors   *prometheus.CounterVec

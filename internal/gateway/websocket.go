@@ -173,17 +173,30 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			s.close(closeTooLarge)
 			return
 		}
-		payload := make([]byte, h.Length)
-		if _, err := io.ReadFull(in, payload); err != nil {
+		// A message that was begun has to come whole within the deadline, and
+		// memory follows what came, not what the header claims.
+		if err := s.conn.SetReadDeadline(time.Now().Add(g.cfg.HandshakeTimeout)); err != nil {
+			g.readFailed(s, err)
+			return
+		}
+		payload, err := readPayload(in, h.Length)
+		if err != nil {
 			g.readFailed(s, err)
 			return
 		}
 		ws.Cipher(payload, h.Mask, 0)
 		switch h.OpCode {
-		case ws.OpPing:
-			s.send(append(appendWSHeader(nil, opPong, len(payload)), payload...))
-			continue
-		case ws.OpPong:
+		case ws.OpPing, ws.OpPong:
+			if h.OpCode == ws.OpPing {
+				s.send(append(appendWSHeader(nil, opPong, len(payload)), payload...))
+			}
+			if message == nil {
+				// Between messages an idle client may take its time again.
+				if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+					g.readFailed(s, err)
+					return
+				}
+			}
 			continue
 		case ws.OpClose:
 			s.close(closeNormal)
@@ -208,11 +221,29 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			}
 			continue
 		}
+		if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+			g.readFailed(s, err)
+			return
+		}
 		if !g.clientMessage(s, opcode, message) {
 			return
 		}
 		message = nil
 	}
+}
+
+// readPayload reads n bytes, growing as they come.
+func readPayload(in io.Reader, n int64) ([]byte, error) {
+	const atOnce = 4 << 10
+	if n <= atOnce {
+		b := make([]byte, n)
+		_, err := io.ReadFull(in, b)
+		return b, err
+	}
+	var b bytes.Buffer
+	b.Grow(atOnce)
+	_, err := io.CopyN(&b, in, n)
+	return b.Bytes(), err
 }
 
 // clientMessage handles one whole message and reports whether the session goes

@@ -47,7 +47,7 @@ func TestStreamIDsDiffer(t *testing.T) {
 		}
 		seen[id] = x.cluster + "/" + x.topic
 	}
-	if StreamID("c", "t", [16]byte{1}) != StreamID("c", "t", [16]byte{1}) {
-		t.Error("the same topic has two ids")
+	if got := StreamID("c", "t", [16]byte{1}); seen[got] != "c/t" {
+		t.Errorf("the same topic has another id the second time: %q", got)
 	}
 }

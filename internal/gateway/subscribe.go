@@ -40,11 +40,11 @@ func badField(field, format string, args ...any) *fieldError {
 
 // subscription is a Subscribe that was found good.
 type subscription struct {
-	start                  feed.Start
-	threads, tenants       []string
-	types                  []dashstreampb.MessageType
-	startName              string
-	partitionsInTheRequest int
+	start            feed.Start
+	threads, tenants []string
+	types            []dashstreampb.MessageType
+	// startName is the start as a label.
+	startName string
 }
 
 // decodeClientFrame reads a frame of either subprotocol. Unknown fields are

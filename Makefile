@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka interop browser bench fuzz-short clean
+.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench fuzz-short clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ interop: ## read and write the embedded broker with other Kafka clients (needs k
 
 browser: ## drive the page in a headless Chromium
 	scripts/browser-test.sh
+
+readme: ## run the README's commands as they stand there
+	scripts/readme-test.sh
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

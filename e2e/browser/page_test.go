@@ -205,7 +205,7 @@ func TestTheConnectionCanBeStopped(t *testing.T) {
 	t.Parallel()
 	s := up(t, nil, "--demo")
 	p := open(t, s.url())
-	p.wait("the page is live", `document.querySelector('#status-word').textContent === 'Live'`)
+	p.wait("records have come", `Number(document.querySelector('#fact-records').textContent.replace(/\D/g, '')) > 50`)
 	p.do(chromedp.Click(chromedp.CSS("#pause")))
 	p.wait("it is stopped", `document.querySelector('#status-word').textContent === 'Stopped'`)
 	had := p.view().Records

@@ -35,6 +35,7 @@ export function sum(total, known, unknown, show) {
 
 export function dollars(n) {
   if (!Number.isFinite(n)) return UNKNOWN;
+  if (n > 0 && n < 0.0001) return "< $0.0001";
   return `$${n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(2) : n.toFixed(4)}`;
 }
 

@@ -261,6 +261,7 @@ export class Run {
     if (node.open === 0) this.visit(node);
     node.open = Math.max(0, node.open - 1);
     node.status = node.open > 0 ? "running" : status;
+    node.note = undefined;
     node.durationUs = duration(e) ?? node.durationUs;
     node.error = status === "failed" ? (text(e.attributes, "error", 1000) ?? "failed") : undefined;
   }
@@ -389,6 +390,7 @@ export class Run {
     switch ((t.stage ?? "").toString().replace("EXECUTION_STAGE_", "")) {
       case "COMPLETED":
         tool.status = "done";
+        tool.error = undefined;
         break;
       case "FAILED":
         tool.status = "failed";

@@ -118,6 +118,15 @@ func referenceFields() ([]settings.Field, error) {
 	if err != nil {
 		return nil, err
 	}
+	sdk, err := settings.Fields(new(producersettings.Default()))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range sdk {
+		if names := commands[f.Env()]; len(names) > 0 {
+			commands[f.Env()] = append(names, "programs that use the SDK")
+		}
+	}
 	for i, f := range out {
 		switch names := commands[f.Env()]; {
 		case slices.ContainsFunc(logging, func(l settings.Field) bool { return l.Env() == f.Env() }):

@@ -3,11 +3,16 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/dashflow/dashstream/internal/app"
+	"github.com/dashflow/dashstream/internal/demo"
 	"github.com/dashflow/dashstream/internal/embedded"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/producersettings"
 )
 
 // upCommand runs everything in one process, on the embedded broker.
@@ -16,6 +21,10 @@ type upCommand struct {
 	KafkaListen string `name:"kafka-listen" envs:"DASHSTREAM_KAFKA_LISTEN" placeholder:"HOST:PORT" group:"Embedded broker" help:"Loopback address of the broker; port 0 takes a free one."`
 	Fsync       bool   `name:"fsync" envs:"DASHSTREAM_FSYNC" group:"Embedded broker" help:"Write each batch to the disk before it is acknowledged, so that it survives the death of the machine."`
 	Topic       string `name:"kafka-topic" envs:"KAFKA_TOPIC,DASHSTREAM_TOPIC" aliases:"topic" placeholder:"TOPIC" group:"Embedded broker" help:"Topic of the telemetry." allowed:"1 to 249 letters, digits, dots, underscores and dashes"`
+
+	Demo     bool    `name:"demo" envs:"DASHSTREAM_DEMO" group:"Demo" help:"Run simulated agents in the process, up to three at once, for ever. Their runs say that they are a demo."`
+	DemoSeed seed    `name:"demo-seed" envs:"DASHSTREAM_DEMO_SEED" placeholder:"N" group:"Demo" help:"Decides everything that the simulated agents do." unset:"a new one, which is printed"`
+	DemoRate float64 `name:"demo-rate" envs:"DASHSTREAM_DEMO_RATE" placeholder:"R" group:"Demo" help:"Start at most R runs a second, as many at once as that takes." unset:"one as soon as there is a place for it" min:"0" max:"10000"`
 
 	Gateway gateway.Settings `embed:""`
 }
@@ -39,15 +48,41 @@ func (c *upCommand) Run(ctx context.Context, p *Process) error {
 	kafka.Topic = c.Topic
 	broker := c.broker()
 	broker.Logger = p.Log.With("component", "broker")
+	var jobs []app.Job
+	var simulated string
+	if c.Demo {
+		o := demo.Options{Seed: c.DemoSeed.choose(), Rate: c.DemoRate, Speed: 1}
+		jobs = append(jobs, demoJob(o, p.Log.With("component", "demo")))
+		simulated = fmt.Sprintf("  Demo runs have the seed %d\n", o.Seed)
+	}
 	a, err := app.New(ctx, app.Options{
 		Kafka: kafka, Gateway: c.Gateway, Logger: p.Log,
-		Embedded: broker,
+		Embedded: broker, Jobs: jobs,
 		OnReady: func(a *app.App) {
-			say(p.Stderr, "\n  DashStream is at  %s\n  Kafka is at       %s (topic %s, data in %s)\n", a.URL(), a.KafkaAddr(), c.Topic, c.DataDir)
+			say(p.Stderr, "\n  DashStream is at  %s\n  Kafka is at       %s (topic %s, data in %s)\n%s", a.URL(), a.KafkaAddr(), c.Topic, c.DataDir, simulated)
 		},
 	})
 	if err != nil {
 		return startError(err)
 	}
 	return runApp(ctx, a)
+}
+
+// demoJob runs simulated agents until the process ends. That telemetry of theirs was lost is no reason to end it.
+func demoJob(o demo.Options, log *slog.Logger) app.Job {
+	return app.Job{Name: "demo", Run: func(ctx context.Context, kafka kafkaclient.Settings) error {
+		producer, err := demo.NewProducer(kafka, producersettings.Default(), log, nil)
+		if err != nil {
+			return err
+		}
+		_, err = demo.Run(ctx, o, producer)
+		if lost := new(demo.LostError); errors.As(err, &lost) {
+			log.Warn("telemetry of the demo was lost", "error", lost)
+			err = nil
+		}
+		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = producer.Close(done) // what there was to wait for, Run has waited for
+		return err
+	}}
 }

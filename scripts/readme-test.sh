@@ -24,6 +24,12 @@ server=
 cleanup() {
   if [[ -n $server ]]; then
     kill -TERM -- "-$server" 2>/dev/null || true
+    # "go run" ends before the program that it runs.
+    for ((i = 0; i < 100; i++)); do
+      kill -0 -- "-$server" 2>/dev/null || break
+      sleep 0.2
+    done
+    kill -KILL -- "-$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
   fi
   rm -rf "$copy"

@@ -33,7 +33,7 @@ var rows = []struct {
 	{"3", []string{"internal/embedded", "internal/topics", "internal/feed", "internal/lag", "internal/deadletter"}},
 	{"3b test support", testSupport},
 	{"4", []string{".", "internal/gateway", "internal/exporter", "internal/otlp", "internal/webui"}},
-	{"4b", []string{"internal/demo"}},
+	{"4b", []string{"internal/demo", "dashstreamprom"}},
 	{"5", []string{"internal/app"}},
 	{"6", []string{"internal/cli"}},
 	{"7", []string{"cmd/...", "e2e/...", "bench/...", "monitoring/...", "examples/...", "internal/layers"}},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
@@ -217,7 +218,7 @@ func fromValue(v any) *pb.AttributeValue {
 			return intValue(n)
 		}
 		f, err := v.Float64()
-		if err != nil || bytes.IndexAny([]byte(v), ".eE") < 0 {
+		if err != nil || !strings.ContainsAny(v.String(), ".eE") {
 			return stringValue(v.String())
 		}
 		return &pb.AttributeValue{Value: &pb.AttributeValue_FloatValue{FloatValue: f}}

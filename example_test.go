@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"regexp"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 func exampleBroker() (addr string, stop func()) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "dashstream-quality"))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return c.ListenAddrs()[0], c.Close
 }
@@ -30,7 +29,8 @@ func Example() {
 
 	p, err := dashstream.New(dashstream.WithBrokers(addr))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 
 	type State struct {
@@ -65,13 +65,15 @@ func Example() {
 		return nil
 	}
 	if err := answer(&State{Question: "Where is my order?"}); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := p.Close(ctx); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	total := p.Stats().Total()
 	fmt.Printf("%d messages, all acknowledged: %t\n", total.Emitted, total.Acked == total.Emitted)
@@ -84,7 +86,8 @@ func ExampleRun_End() {
 	defer stop()
 	p, err := dashstream.New(dashstream.WithBrokers(addr))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer p.Close(context.Background())
 
@@ -103,7 +106,8 @@ func ExampleProducer_Send() {
 	defer stop()
 	p, err := dashstream.New(dashstream.WithBrokers(addr))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	err = p.Send(&pb.DashStreamMessage{Message: &pb.DashStreamMessage_Metrics{Metrics: &pb.Metrics{
 		Header: &pb.Header{ThreadId: "job-1"}, // the rest of the header is filled in
@@ -113,7 +117,8 @@ func ExampleProducer_Send() {
 		},
 	}}})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(p.Close(context.Background()))
 	// Output: <nil>
@@ -129,7 +134,8 @@ func ExampleWithRedactionPatterns() {
 		dashstream.WithRedactionNames("social_security_number"),
 	)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer p.Close(context.Background())
 	run := p.StartRun(context.Background(), dashstream.RunSpec{
@@ -143,7 +149,8 @@ func ExampleWithRedactionPatterns() {
 func ExampleProducer_Close() {
 	p, err := dashstream.New(dashstream.WithBrokers("127.0.0.1:1"), dashstream.WithFlushTimeout(100*time.Millisecond)) // nobody listens there
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	run := p.StartRun(context.Background(), dashstream.RunSpec{ThreadID: "job-1"})
 	run.Edge("plan", "act")

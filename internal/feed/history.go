@@ -194,22 +194,26 @@ func (c *cachedPartition) find(offset int64) *page {
 // store adds the segments of one read, up to the first that overlaps a page
 // which is there already: from there on, the cache goes on with what it has.
 func (h *history) store(c *cachedPartition, segs []*Segment) {
-	for _, s := range segs {
+	// What a reader wants next is the first to stay: where one read is more
+	// than the cache holds, as with compressed batches, the far end goes.
+	used := h.clock + uint64(len(segs))
+	h.clock = used
+	for i, s := range segs {
+		age := used - uint64(i)
 		from := s.Moves[0].From
-		i := sort.Search(len(c.pages), func(i int) bool { return c.pages[i].next() > from })
-		if i < len(c.pages) && c.pages[i].from() < s.Moves[0].Next {
-			if c.pages[i].from() <= from {
+		at := sort.Search(len(c.pages), func(i int) bool { return c.pages[i].next() > from })
+		if at < len(c.pages) && c.pages[at].from() < s.Moves[0].Next {
+			if c.pages[at].from() <= from {
 				continue
 			}
 			// Overlaps the next page in part: kept, but cut to what is new.
-			s = s.before(c.pages[i].from())
+			s = s.before(c.pages[at].from())
 		}
-		h.clock++
 		s.mu.Lock()
 		s.grown = func(n int64) { h.bytes.Add(n) }
 		h.bytes.Add(s.bytes.Load())
 		s.mu.Unlock()
-		c.pages = slices.Insert(c.pages, i, &page{seg: s, used: h.clock})
+		c.pages = slices.Insert(c.pages, at, &page{seg: s, used: age})
 	}
 	h.evict()
 }

@@ -38,6 +38,11 @@ type server struct {
 
 func start(t *testing.T, c *testkafka.Cluster, topic string, change func(*gateway.Config)) *server {
 	t.Helper()
+	return startOn(t, c.Brokers(), topic, change)
+}
+
+func startOn(t *testing.T, brokers []string, topic string, change func(*gateway.Config)) *server {
+	t.Helper()
 	cfg := gateway.DefaultConfig(topic)
 	cfg.Feed.RefreshInterval = 100 * time.Millisecond
 	cfg.ProgressInterval = 50 * time.Millisecond
@@ -45,7 +50,7 @@ func start(t *testing.T, c *testkafka.Cluster, topic string, change func(*gatewa
 		change(&cfg)
 	}
 	reg := prometheus.NewPedanticRegistry()
-	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(c.Brokers()...)}}, Registerer: reg})
+	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(brokers...)}}, Registerer: reg})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func (p *Producer) encode(it *item) ([]byte, *item) {
 		p.degradeBy(DegradedInvalidID, c.invalidID)
 	}
 	keep()
-	frame, err := p.encoder.Append(nil, it.msg, wire.MaxProducerBytes)
+	frame, err := p.encoder.Append(nil, it.msg, maxFrameBytes)
 	if err == nil {
 		return frame, it
 	}
@@ -34,11 +34,11 @@ func (p *Producer) encode(it *item) ([]byte, *item) {
 		return p.replaceState(it)
 	}
 	for _, limit := range []int{64 << 10, 4 << 10, 512} {
-		if p.shorten(it.msg, limit, wire.MaxProducerBytes) == 0 {
+		if p.shorten(it.msg, limit, maxFrameBytes) == 0 {
 			continue
 		}
 		p.lostInitialState(it)
-		if frame, err = p.encoder.Append(nil, it.msg, wire.MaxProducerBytes); err == nil {
+		if frame, err = p.encoder.Append(nil, it.msg, maxFrameBytes); err == nil {
 			return frame, it
 		}
 	}

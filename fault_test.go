@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -412,4 +413,47 @@ func TestDeliveryTimeout(t *testing.T) {
 // nowhere dials nothing.
 func nowhere(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.New("there is no network")
+}
+
+// A topic that was made with Kafka's own default for max.message.bytes takes a backlog, and the largest message.
+func TestTopicWithDefaultLimits(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.TopicName(t)
+	c.CreateTopic(t, topic, 1, map[string]string{"max.message.bytes": "1048588"})
+	var n network
+	p := newProducer(t, c, topic, n.option(), dashstream.WithFlushTimeout(time.Minute), dashstream.WithQueueBytes(64<<20))
+	n.down.Store(true)
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+	for range 20_000 {
+		run.Edge("a node with a name", "another node with a name")
+	}
+	var attrs []slog.Attr
+	for i := range 3 {
+		attrs = append(attrs, slog.String(fmt.Sprint(i), noise(430_000+i))) // together just within the limit, compressed
+	}
+	run.Event(pb.EventType_EVENT_TYPE_MEMORY_SAVE, "n", attrs...)
+	n.down.Store(false)
+	flush(t, p)
+	records := readAll(t, c, topic)
+	checkSequences(t, records)
+	if last := len(records[len(records)-1].value); len(records) != 20_002 || last < 800_000 {
+		t.Errorf("%d records, the last of %d bytes", len(records), last)
+	}
+}
+
+// A topic that never comes does not hold messages for ever.
+func TestTopicNeverComes(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	p := newProducer(t, c, c.TopicName(t), dashstream.WithDeliveryTimeout(time.Second), dashstream.WithFlushTimeout(time.Minute))
+	p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"}).Edge("a", "b")
+	err := p.Flush(t.Context())
+	var incomplete *dashstream.IncompleteError
+	if !errors.As(err, &incomplete) || incomplete.Failed != 2 {
+		t.Errorf("flush: %v", err)
+	}
+	if got := p.Stats().Total().Failed; got[dashstream.FailTimeout]+got[dashstream.FailUnknownTopic] != 2 {
+		t.Errorf("failed %v", got)
+	}
 }

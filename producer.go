@@ -116,8 +116,12 @@ func New(opts ...Option) (*Producer, error) {
 	return p, nil
 }
 
-// maxBatchBytes lets the largest message into a request, with its key, headers and framing.
-const maxBatchBytes = wire.MaxProducerBytes + 4<<10
+// A request for one partition is no larger than what a topic takes whose max.message.bytes nobody set, so that a topic not
+// made by this project loses nothing. A frame leaves room in it for its key, headers and framing.
+const (
+	maxBatchBytes = 1 << 20
+	maxFrameBytes = min(wire.MaxProducerBytes, maxBatchBytes-2<<10)
+)
 
 // Ready reports whether Kafka can be reached and has the topic, within ctx. The error says what is likely wrong and which
 // setting to change.

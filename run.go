@@ -315,8 +315,8 @@ func panicText(v any) (text string) {
 	return fmt.Sprint(v)
 }
 
-// end emits the terminal event and closes the run.
-func (r *Run) end(t pb.EventType, attrs ...slog.Attr) {
+// end emits the terminal event and closes the run. It returns false if the run had ended before.
+func (r *Run) end(t pb.EventType, attrs ...slog.Attr) bool {
 	p, st := r.p, &r.th.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -324,7 +324,7 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) {
 	ended := r.ended
 	p.mu.Unlock()
 	if ended {
-		return
+		return false
 	}
 	if p.cfg.state {
 		r.heal()
@@ -340,7 +340,7 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.ended {
-		return
+		return false
 	}
 	_ = p.admit(r, it) // counted
 	r.ended = true
@@ -350,6 +350,7 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) {
 		st.forget()
 	}
 	p.release(r.th)
+	return true
 }
 
 // sendError emits an Error message of the run.

@@ -52,7 +52,7 @@ func (p *Producer) stateJSON(v any) (jcs.Document, error) {
 	}
 	if text.cut != nil {
 		p.degrade(DegradedStateTooLarge)
-		return jcs.Document{}, &stateError{reason: "too_large", err: fmt.Errorf("%d bytes as JSON, allowed are %d", text.cut.Len, p.cfg.maxStateBytes)}
+		return jcs.Document{}, &stateError{reason: "too_large", err: fmt.Errorf("%d bytes as JSON, allowed %d", text.cut.Len, p.cfg.maxStateBytes)}
 	}
 	raw := text.json
 	if p.redactor != nil {
@@ -93,6 +93,9 @@ func (r *Run) State(v any) {
 	st := &r.th.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if r.over(pb.MessageType_MESSAGE_TYPE_STATE_DIFF) {
+		return
+	}
 	doc, err := r.p.stateJSON(v)
 	if err != nil {
 		st.stale = true
@@ -100,6 +103,18 @@ func (r *Run) State(v any) {
 		return
 	}
 	r.publish(doc)
+}
+
+// over reports that the run has ended, and counts the message that is not made then: the state of the thread belongs to
+// another run, or to none.
+func (r *Run) over(kind pb.MessageType) bool {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	if r.ended {
+		r.p.counts[kind].Emitted++
+		r.p.counts[kind].Dropped[DropRunEnded]++
+	}
+	return r.ended
 }
 
 // publish sends a state. st.mu is held.
@@ -236,6 +251,9 @@ func (r *Run) Checkpoint(v any) (id []byte) {
 	st := &r.th.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if r.over(pb.MessageType_MESSAGE_TYPE_CHECKPOINT) {
+		return nil
+	}
 	doc, err := r.p.stateJSON(v)
 	if err != nil {
 		st.stale = true
@@ -296,7 +314,7 @@ func isState(it *item) bool {
 // may be on their way.
 func (p *Producer) replaceState(it *item) ([]byte, *item) {
 	p.degrade(DegradedStateTooLarge)
-	news := p.newStateUnavailable(it.thread, &stateError{reason: "too_large", err: fmt.Errorf("its message does not fit in %d bytes, compressed", maxBatchBytes)})
+	news := p.newStateUnavailable(it.thread, &stateError{reason: "too_large", err: fmt.Errorf("its message does not fit in %d bytes, compressed", maxFrameBytes)})
 	news.headers = it.headers
 	p.mu.Lock()
 	news.header.Sequence = it.header.Sequence

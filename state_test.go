@@ -387,3 +387,28 @@ func TestStateOfTheNextRun(t *testing.T) {
 	}
 	v.wants(t, state)
 }
+
+// State that comes after the end of a run is not the state of the next run of the thread.
+func TestStateAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	p := newProducer(t, c, topic)
+	first := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t", InitialState: "first"})
+	first.End(nil)
+	second := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t", InitialState: "second"})
+	first.State("late")
+	first.Checkpoint("late")
+	first.State(func() {})
+	second.End(nil)
+	flush(t, p)
+	records := readAll(t, c, topic)
+	replicate(t, records, "t").wants(t, "second")
+	if len(records) != 4 {
+		t.Errorf("%d records, want 4", len(records))
+	}
+	if got := p.Stats().Total(); got.Dropped[dashstream.DropRunEnded] != 3 {
+		t.Errorf("dropped %v, want 3 after the end", got.Dropped)
+	}
+	checkAccounts(t, p)
+}

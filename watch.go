@@ -80,10 +80,9 @@ func (p *Producer) endAllRuns() {
 }
 
 func (r *Run) abandon(why string) {
-	r.p.mu.Lock()
-	if !r.ended {
+	if r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, slog.String("error", "run abandoned: "+why), slog.String("error_type", "abandoned")) {
+		r.p.mu.Lock()
 		r.p.abandonedRuns++
+		r.p.mu.Unlock()
 	}
-	r.p.mu.Unlock()
-	r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, slog.String("error", "run abandoned: "+why), slog.String("error_type", "abandoned"))
 }

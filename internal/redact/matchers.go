@@ -131,3 +131,43 @@ scan:
 		return from, at, end, at-from >= minUserToken
 	}
 }
+
+// matchTelegram takes the token of a bot: its number, a colon, and 35 characters.
+func matchTelegram(s string, i int) (int, int, int, bool) {
+	start := i
+	for start > 0 && i-start < 12 && digits.has(s[start-1]) {
+		start--
+	}
+	end := wordChars.run(s, i+1)
+	return start, end, end, s[i:i+3] == ":AA" && i-start >= 8 && end-i > 32
+}
+
+// matchAzure takes a key of Azure's AI services, which has a signature in its middle.
+func matchAzure(s string, i int) (int, int, int, bool) {
+	if s[i:i+6] != "JQQJ99" {
+		return 0, 0, 0, false
+	}
+	end := alnum.run(s, i)
+	start := i
+	for start > 0 && i-start < 64 && alnum.has(s[start-1]) {
+		start--
+	}
+	return start, end, end, end-start >= 50
+}
+
+// matchUser takes the password of the option that curl and others have for user:password.
+func matchUser(s string, i int) (int, int, int, bool) {
+	if i > 0 && s[i-1] != ' ' && s[i-1] != '\t' && s[i-1] != '\n' {
+		return 0, 0, 0, false
+	}
+	from := i + strings.IndexByte(s[i:], ' ') + 1
+	for from < len(s) && (s[from] == '"' || s[from] == '\'') {
+		from++
+	}
+	colon := nameChars.run(s, from)
+	if colon == from || colon == len(s) || s[colon] != ':' {
+		return 0, 0, colon, false
+	}
+	end := endOfBare(s, colon+1)
+	return colon + 1, end, end, end > colon+1
+}

@@ -18,9 +18,10 @@ const maxName = 80
 
 // sensitiveSuffixes are compared with the end of a name in lower case, without anything but letters and digits.
 var sensitiveSuffixes = []string{
-	"password", "passwd", "passphrase", "passcode", "pwd", "secret",
+	"password", "passwd", "passphrase", "passcode", "pwd", "secret", "passwort", "kennwort", "motdepasse", "contrasena", "senha",
 	"apikey", "secretkey", "accesskey", "privatekey", "signingkey", "encryptionkey", "accountkey", "sharedkey", "masterkey",
-	"subscriptionkey", "authkey", "sshkey", "functionkey",
+	"subscriptionkey", "authkey", "sshkey", "functionkey", "functionskey", "appkey", "applicationkey", "licensekey", "hmackey",
+	"storagekey", "serviceaccountkey", "deploykey", "rsakey", "secretkeybase",
 	"authtoken", "accesstoken", "refreshtoken", "sessiontoken", "securitytoken", "idtoken", "bearertoken", "apitoken",
 	"bottoken", "sastoken", "oauthtoken", "csrftoken", "xsrftoken", "servicetoken", "vaulttoken",
 	"authorization", "cookie", "credential", "connectionstring", "connstr", "mnemonic", "seedphrase",
@@ -53,7 +54,7 @@ var lineSuffixes = []string{"authorization", "cookie"}
 // nameHints is contained in every name that classify does not call harmless.
 var nameHints = []string{
 	"pass", "pwd", "secret", "key", "token", "auth", "cookie", "credential", "conn", "mnemonic", "seed", "pat", "jwt", "bearer",
-	"sig", "shared",
+	"sig", "shared", "kennwort", "contras", "senha",
 }
 
 // compact returns the letters and digits of a name in lower case, those of its end if it is long.

@@ -78,6 +78,8 @@ func byForm() map[string]string {
 		"langsmith":           "lsv2_pt_" + hexes(32) + "_" + hexes(10),
 		"pinecone":            "pcsk_" + letters(60),
 		"tavily":              "tvly-" + letters(32),
+		"telegram":            "1234567890:AA" + letters(33),
+		"azure":               letters(52) + "JQQJ99BAACYeBjFXJ3w3AAABACOG" + letters(4),
 		"jwt":                 jwt(),
 		"unsigned jwt":        strings.Join(strings.Split(jwt(), ".")[:2], ".") + ".",
 		"bearer":              "Bearer " + letters(32),
@@ -165,6 +167,10 @@ func TestTextByName(t *testing.T) {
 		`map[password:hunter2 user:bob]`:          `map[password:[REDACTED] user:bob]`,
 		`:password => "hunter2"`:                  `:password => "[REDACTED]"`,
 		`<password>hunter2</password>`:            `<password>[REDACTED]</password>`,
+		`curl -u bob:hunter2 https://x`:           `curl -u bob:[REDACTED] https://x`,
+		`curl --user "bob:hunter2" https://x`:     `curl --user "bob:[REDACTED]" https://x`,
+		`passwort: hunter2`:                       `passwort: [REDACTED]`,
+		`x-functions-key: hunter2`:                `x-functions-key: [REDACTED]`,
 		`mysql --password hunter2 --user bob`:     `mysql --password [REDACTED] --user bob`,
 		`mysql --password=hunter2 --user bob`:     `mysql --password=[REDACTED] --user bob`,
 		"Authorization: Digest a=b, c=d\nHost: x": "Authorization: [REDACTED]\nHost: x",
@@ -312,7 +318,7 @@ func TestTimeIsLinear(t *testing.T) {
 	for _, unit := range []string{
 		"a", "sk-", "sk-ant-", "eyJ", "eyJa.", "password=", "password=(", "token=(", "token=", `token="`, `token=\"`, `password='`, "://", "://a:",
 		"://a@", "-----BEGIN ", "-----BEGIN PRIVATE KEY", "-----END PRIVATE KEY", "-----END PRIVATE KEY-----AAAA ", "bearer ", "basic ", "basic AAAA",
-		"<password>", "--password ", "AKIA", "AKIA" + uppers(16) + " ", "password=a,", "a,b=", "{", "[", `{"a":`, `"\\`, `\"`, "a=b;", "secret: ", "SG.", "dapi0", "cookie: \"",
+		"<password>", "--password ", "AKIA", "AKIA" + uppers(16) + " ", "password=a,", "a,b=", "{", "[", `{"a":`, `"\\`, `\"`, "a=b;", "secret: ", "SG.", "dapi0", "cookie: \"", ":AA", "12345678:AA", "JQQJ99", "-u ", " -u a:", " --user ", "-u a:b,",
 	} {
 		in := strings.Repeat(unit, n/len(unit))
 		start := time.Now()

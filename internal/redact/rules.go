@@ -146,6 +146,10 @@ var rules = func() []rule {
 		{"-----end", matchPrivateKeyEnd},
 		{"putty-user-key-file-", matchRest},
 		{"://", matchUserinfo},
+		{":aa", matchTelegram},
+		{"jqqj99", matchAzure},
+		{"-u ", matchUser},
+		{"--user ", matchUser},
 	}
 	for _, f := range forms {
 		out = append(out, f.rule())

@@ -166,6 +166,30 @@ func TestDiffOfListsWithNothingInCommon(t *testing.T) {
 	}
 }
 
+// The worst that Myers' algorithm knows, a long list of few different elements with many changes, takes bounded time.
+func TestDiffOfRepetitiveLists(t *testing.T) {
+	t.Parallel()
+	list := func(change int) []byte {
+		items := make([]string, 1_000_000)
+		for i := range items {
+			items[i] = fmt.Sprint(i / 3 % 2)
+			if i%3000 == change {
+				items[i] = fmt.Sprint(2 + change)
+			}
+		}
+		return canonical(t, []byte(`[`+strings.Join(items, ",")+`]`))
+	}
+	base, next := list(0), list(1)
+	start := time.Now()
+	ops := statediff.Diff(base, next)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if after := canonical(t, apply(t, base, ops)); !bytes.Equal(after, next) {
+		t.Error("applying gives another state")
+	}
+}
+
 func anyJSON(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
 		kinds := 6

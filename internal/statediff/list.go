@@ -2,9 +2,12 @@ package statediff
 
 import "bytes"
 
-// maxEdits bounds the elements that may have come and gone for a list to be matched; beyond, elements are compared by
-// index. Matching takes maxEdits² memory cells and (length × edits) steps.
-const maxEdits = 256
+// maxEdits bounds the elements that may have come and gone for a list to be matched, and maxSteps the elements looked at
+// for it; beyond, elements are compared by index. Matching takes maxEdits² memory cells.
+const (
+	maxEdits = 256
+	maxSteps = 1 << 24
+)
 
 func (d *differ) list(base, next [][]byte) {
 	start := 0
@@ -75,9 +78,10 @@ func identify(base, next [][]byte) (a, b []int) {
 }
 
 // shortestEdit is the greedy algorithm of E. Myers, "An O(ND) Difference Algorithm": trace[e][k+e] is how far into a one
-// comes with e edits on diagonal k. ok is false beyond maxEdits.
+// comes with e edits on diagonal k. ok is false beyond maxEdits and maxSteps.
 func shortestEdit(a, b []int) (trace [][]int32, ok bool) {
-	for e := 0; e <= maxEdits; e++ {
+	steps := 0
+	for e := 0; e <= maxEdits && steps < maxSteps; e++ {
 		row := make([]int32, 2*e+1)
 		for k := -e; k <= e; k += 2 {
 			x := int32(0)
@@ -85,9 +89,11 @@ func shortestEdit(a, b []int) (trace [][]int32, ok bool) {
 				x = step(trace[e-1], e-1, k)
 			}
 			y := x - int32(k)
+			from := x
 			for int(x) < len(a) && int(y) < len(b) && a[x] == b[y] {
 				x, y = x+1, y+1
 			}
+			steps += int(x - from)
 			row[k+e] = x
 			if int(x) >= len(a) && int(y) >= len(b) {
 				return append(trace, row), true

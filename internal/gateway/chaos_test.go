@@ -164,7 +164,7 @@ type member struct {
 
 // session is one connection. With all it ends when the client has caught up;
 // otherwise after some frames.
-func (m *member) session(s *server, protocol string, frames int, all bool) {
+func (m *member) session(ctx context.Context, s *server, protocol string, frames int, all bool) {
 	t := m.c.t
 	var cl *testclient.Client
 	if protocol == "sse" {
@@ -193,8 +193,9 @@ func (m *member) session(s *server, protocol string, frames int, all bool) {
 		cl.Subscribe(start, m.filter)
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	defer context.AfterFunc(ctx, cl.Close)()
 	gaps := 0
 	for n := 0; all || n < frames; n++ {
 		before := len(cl.Records)
@@ -339,7 +340,7 @@ func TestChaos(t *testing.T) {
 		r := c.rand(uint64(100 + i))
 		readers.Go(func() {
 			for ctx.Err() == nil {
-				m.session(servers[r.IntN(2)], []string{"dashstream.v1+proto", "dashstream.v1+json", "sse"}[r.IntN(3)], 1+r.IntN(60), false)
+				m.session(ctx, servers[r.IntN(2)], []string{"dashstream.v1+proto", "dashstream.v1+json", "sse"}[r.IntN(3)], 1+r.IntN(60), false)
 			}
 		})
 	}
@@ -349,7 +350,7 @@ func TestChaos(t *testing.T) {
 		return
 	}
 	for i, m := range members {
-		m.session(servers[i%2], []string{"dashstream.v1+proto", "dashstream.v1+json", "sse"}[i%3], 0, true)
+		m.session(t.Context(), servers[i%2], []string{"dashstream.v1+proto", "dashstream.v1+json", "sse"}[i%3], 0, true)
 		m.check()
 	}
 	total := 0

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/dashflow/dashstream"
@@ -241,9 +242,7 @@ type reportError struct {
 
 func (a reportError) play(p *player) {
 	context := map[string]string{"node": a.node}
-	for k, v := range a.context {
-		context[k] = v
-	}
+	maps.Copy(context, a.context)
 	p.run.Error(a.err, dashstream.ErrorInfo{Code: a.code, Context: context, Severity: a.severity, Suggestions: a.suggestions})
 	p.trace.failed(a.node, a.err, a.severity <= pb.Error_SEVERITY_WARNING, p.now())
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dashflow/dashstream"
@@ -64,7 +65,7 @@ func (o Options) Validate() error {
 		{"runs", float64(o.Runs), math.MaxInt32}, {"rate", o.Rate, MaxRate}, {"concurrency", float64(o.Concurrency), MaxConcurrency}, {"speed", o.Speed, MaxSpeed},
 	} {
 		if !(n.value >= 0 && n.value <= n.most) { // NaN is neither
-			return fmt.Errorf("%s %v: allowed is 0 to %v", n.name, n.value, n.most)
+			return fmt.Errorf("%s %v: allowed is 0 to %s", n.name, n.value, strconv.FormatFloat(n.most, 'f', -1, 64))
 		}
 	}
 	return nil
@@ -89,7 +90,7 @@ func (o Options) concurrency() int {
 }
 
 // NewProducer returns a producer for simulated agents on the cluster of the settings. Its tenant is Tenant, whatever they
-// say. The caller closes it. clock may be nil, for the time of the machine.
+// say. The caller closes it. logger may be nil, for silence, and clock, for the time of the machine.
 func NewProducer(kafka kafkaclient.Settings, settings producersettings.Settings, logger *slog.Logger, clock *Clock) (*dashstream.Producer, error) {
 	const clientID = "dashstream-demo"
 	connection, err := kafka.ClientOptions(logger, clientID)
@@ -98,8 +99,11 @@ func NewProducer(kafka kafkaclient.Settings, settings producersettings.Settings,
 	}
 	options := []dashstream.Option{
 		dashstream.WithBrokers(kafka.Brokers...), dashstream.WithTopic(kafka.Topic), dashstream.WithTenant(Tenant), dashstream.WithClientID(clientID),
-		dashstream.WithKafkaOptions(connection...), dashstream.WithLogger(logger),
+		dashstream.WithKafkaOptions(connection...),
 		dashstream.WithRedaction(bool(settings.Redact)), dashstream.WithFlushTimeout(settings.FlushTimeout.Duration()),
+	}
+	if logger != nil {
+		options = append(options, dashstream.WithLogger(logger))
 	}
 	if clock != nil {
 		options = append(options, dashstream.WithClock(clock.Now))

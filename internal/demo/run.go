@@ -17,13 +17,23 @@ import (
 //
 // The error is a mistake in the options, or a [*LostError]; the report is valid with the latter.
 func Run(ctx context.Context, o Options, producer *dashstream.Producer) (Report, error) {
+	return run(ctx, o, producer, pace{time.Now, sleep})
+}
+
+// pace is the passing of time, which tests do not wait for.
+type pace struct {
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) bool // false if ctx ended before
+}
+
+func run(ctx context.Context, o Options, producer *dashstream.Producer, pace pace) (Report, error) {
 	report := Report{Seed: o.Seed, Runs: map[Outcome]int{}, Scenarios: map[string]int{}}
 	if err := o.Validate(); err != nil {
 		return report, err
 	}
 	before := producer.Stats()
-	began := time.Now()
-	s := &stage{o: o, producer: producer, report: &report, began: began, now: time.Now, interval: stagger}
+	began := pace.now()
+	s := &stage{o: o, producer: producer, report: &report, pace: pace, began: began, now: pace.now, interval: stagger}
 	if o.Clock != nil {
 		s.now = o.Clock.Now
 	}
@@ -33,7 +43,7 @@ func Run(ctx context.Context, o Options, producer *dashstream.Producer) (Report,
 	err := s.play(ctx)
 	s.interrupt()
 	_ = producer.Flush(context.WithoutCancel(ctx)) // for as long as the producer's timeout allows; the accounts tell how it went
-	report.Elapsed = time.Since(began)
+	report.Elapsed = pace.now().Sub(began)
 	report.account(before, producer.Stats())
 	if err == nil && report.Total.Lost() > 0 {
 		err = &LostError{report}
@@ -46,7 +56,8 @@ type stage struct {
 	o        Options
 	producer *dashstream.Producer
 	report   *Report
-	now      func() time.Time
+	pace     pace
+	now      func() time.Time // what the messages are stamped with
 
 	began    time.Time     // when the scripts' time was 0, on the machine's clock
 	at       time.Duration // the scripts' time
@@ -125,11 +136,11 @@ func (h *byDue) Pop() any {
 // waits until then.
 func (s *stage) rateAllows(ctx context.Context, idle bool) bool {
 	due := s.began.Add(time.Duration(float64(s.started) / s.o.Rate * float64(time.Second)))
-	wait := time.Until(due)
+	wait := due.Sub(s.pace.now())
 	if wait <= 0 {
 		return true
 	}
-	return idle && sleep(ctx, wait)
+	return idle && s.pace.sleep(ctx, wait)
 }
 
 // late is how far behind the pace may fall before the lost time is given up: runs go on from where they are, instead of
@@ -140,9 +151,9 @@ const late = time.Second
 func (s *stage) until(ctx context.Context, at time.Duration) bool {
 	if s.o.Speed > 0 {
 		due := s.began.Add(time.Duration(float64(at) / s.o.Speed))
-		switch wait := time.Until(due); {
+		switch wait := due.Sub(s.pace.now()); {
 		case wait > 0:
-			if !sleep(ctx, wait) {
+			if !s.pace.sleep(ctx, wait) {
 				return false
 			}
 		case wait < -late:
@@ -227,20 +238,22 @@ func (s *stage) interrupt() {
 }
 
 // backpressureSteps is how many steps are played between two looks at the producer's queue: far less than fits in it.
-const backpressureSteps = 128
+// backpressurePause is how long a full one is left alone.
+const (
+	backpressureSteps = 128
+	backpressurePause = 5 * time.Millisecond
+)
 
-// backpressure waits while the producer's queue is filling up: an agent would go on and lose telemetry, but a demo that is
-// played as fast as possible would only show that.
+// backpressure waits while the producer's queue is filling up. An agent would go on and lose telemetry, but a demo that
+// is played as fast as possible should show what arrives.
 func (s *stage) backpressure(ctx context.Context) {
 	if s.steps < backpressureSteps {
 		return
 	}
 	s.steps = 0
-	for ctx.Err() == nil {
-		st := s.producer.Stats()
-		if st.QueueBytes < st.QueueCapacityBytes/4 {
+	for {
+		if st := s.producer.Stats(); st.QueueBytes < st.QueueCapacityBytes/4 || !sleep(ctx, backpressurePause) {
 			return
 		}
-		_ = s.producer.Flush(ctx) // the accounts tell how it went
 	}
 }

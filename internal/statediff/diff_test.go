@@ -170,7 +170,7 @@ func TestDiffOfListsWithNothingInCommon(t *testing.T) {
 func TestDiffOfRepetitiveLists(t *testing.T) {
 	t.Parallel()
 	list := func(change int) []byte {
-		items := make([]string, 1_000_000)
+		items := make([]string, 200_000)
 		for i := range items {
 			items[i] = fmt.Sprint(i / 3 % 2)
 			if i%3000 == change {

@@ -1,12 +1,16 @@
 package dashstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,4 +240,78 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An operator hears of it when Kafka does not take telemetry, and why, once; and when it does again.
+func TestStallIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vn := &kfake.VirtualNetwork{}
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.SeedTopics(1, "t"), kfake.ListenFn(vn.Listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var down atomic.Bool
+		down.Store(true)
+		var log bytes.Buffer
+		p, err := dashstream.New(
+			dashstream.WithBrokers(c.ListenAddrs()...), dashstream.WithTopic("t"),
+			dashstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+			dashstream.WithKafkaOptions(kgo.WithLogger(nil), kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if down.Load() {
+					return nowhere(ctx, network, addr)
+				}
+				return vn.DialContext(ctx, network, addr)
+			})),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+		for range 12 {
+			time.Sleep(5 * time.Second)
+			run.Edge("a", "b")
+		}
+		down.Store(false)
+		for range 12 {
+			time.Sleep(5 * time.Second)
+			run.Edge("a", "b")
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], "does not acknowledge") || !strings.Contains(lines[0], "there is no network") || !strings.Contains(lines[1], "again") {
+			t.Errorf("the log is\n%s", log.String())
+		}
+	})
+}
+
+// PRO-13.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	var n network
+	p := newProducer(t, c, topic, n.option())
+	ready := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		start := time.Now()
+		err := p.Ready(ctx)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		return err
+	}
+	if err := ready(); err != nil {
+		t.Errorf("with a broker: %v", err)
+	}
+	n.cut()
+	if err := ready(); err == nil || !strings.Contains(err.Error(), "the network is down") {
+		t.Errorf("without a broker: %v", err)
+	}
+	n.down.Store(false)
+	testkafka.Eventually(t, "it is ready again", func(context.Context) error { return ready() })
 }

@@ -128,13 +128,17 @@ const (
 func (p *Producer) Ready(ctx context.Context) error {
 	topic := p.cfg.kafka.Topic
 	found, err := p.describe(ctx, topic)
-	if err != nil {
-		return kafkaclient.Explain(fmt.Errorf("topic %s: %w", topic, err))
-	}
-	if found == 0 {
+	switch {
+	case err != nil:
+		if cause := p.hooks.connectError(); cause != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", err, cause) // the client tried until ctx ended; this is what it tried
+		}
+		return p.cfg.kafka.Explain(kafkaclient.OpProduce, fmt.Errorf("topic %s: %w", topic, err))
+	case found == 0:
 		return fmt.Errorf("topic %s has no partitions", topic)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Flush waits until everything emitted before it has an outcome, for as long as ctx and the flush timeout allow. The

@@ -104,7 +104,7 @@ func (p *Producer) accept(m *pb.DashStreamMessage) (*item, error) {
 		h.TenantId = p.cfg.kafka.TenantID
 	}
 	h.Type, h.SchemaVersion = kind, wire.SchemaVersion
-	it := &item{kind: kind, header: h, msg: m, cost: itemOverhead + 2*proto.Size(m)}
+	it := &item{kind: kind, header: h, msg: m, cost: itemOverhead + 512 + 2*proto.Size(m)}
 	p.sort(it)
 	p.mu.Lock()
 	it.thread = p.threadFor(thread)

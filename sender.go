@@ -3,6 +3,7 @@ package dashstream
 import (
 	"context"
 	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -138,26 +139,48 @@ type hooks struct {
 	writes  atomic.Uint64 // produce requests of which a byte was written
 	retries atomic.Uint64
 	batches atomic.Uint64
+	connect atomic.Pointer[error] // why the last attempt to connect failed, nil after one that did not
+}
+
+// connectError returns why no connection to Kafka could be made, if so.
+func (h *hooks) connectError() error {
+	if err := h.connect.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (h *hooks) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if err != nil {
+		h.connect.Store(&err)
+		return
+	}
+	h.connect.Store(nil)
 }
 
 var (
+	_ kgo.HookBrokerConnect       = (*hooks)(nil)
 	_ kgo.HookBrokerWrite         = (*hooks)(nil)
 	_ kgo.HookBrokerE2E           = (*hooks)(nil)
 	_ kgo.HookProduceBatchWritten = (*hooks)(nil)
 )
 
+// OnBrokerWrite implements kgo.HookBrokerWrite.
 func (h *hooks) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, _ error) {
 	if key == int16(kmsg.Produce) && bytes > 0 {
 		h.writes.Add(1)
 	}
 }
 
+// OnBrokerE2E implements kgo.HookBrokerE2E.
 func (h *hooks) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	if key == int16(kmsg.Produce) && e2e.Err() != nil {
 		h.retries.Add(1)
 	}
 }
 
+// OnProduceBatchWritten implements kgo.HookProduceBatchWritten.
 func (h *hooks) OnProduceBatchWritten(kgo.BrokerMetadata, string, int32, kgo.ProduceBatchMetrics) {
 	h.batches.Add(1)
 }

@@ -1,6 +1,7 @@
 package dashstream
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -16,6 +17,7 @@ func (p *Producer) watch() {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	var before Counts
+	var stall stall
 	for {
 		select {
 		case <-p.janitor:
@@ -23,8 +25,35 @@ func (p *Producer) watch() {
 		case <-ticker.C:
 			p.endIdleRuns()
 			before = p.reportLoss(before)
+			p.reportStall(&stall)
 		}
 	}
+}
+
+// stall is whether Kafka acknowledges what it is sent.
+type stall struct {
+	acked   uint64
+	waiting bool // something was in flight at the last look
+	stalled bool
+}
+
+// reportStall logs when acknowledgements stop to come, with the likely cause, and when they come again.
+func (p *Producer) reportStall(s *stall) {
+	total := p.Stats().Total()
+	progress := total.Acked != s.acked
+	switch {
+	case s.stalled && progress:
+		s.stalled = false
+		p.logger.Info("Kafka acknowledges telemetry again", "topic", p.cfg.kafka.Topic)
+	case !s.stalled && s.waiting && total.InFlight > 0 && !progress:
+		s.stalled = true
+		attrs := []any{"topic", p.cfg.kafka.Topic, "brokers", p.cfg.kafka.Brokers.String(), "in_flight", total.InFlight}
+		if err := p.diagnose(); err != nil {
+			attrs = append(attrs, "error", err)
+		}
+		p.logger.Warn("Kafka does not acknowledge telemetry; it waits in memory, and the program is not affected", attrs...)
+	}
+	s.acked, s.waiting = total.Acked, total.InFlight > 0
 }
 
 // reportLoss logs what was lost since the last time, if anything was.
@@ -46,6 +75,20 @@ func (p *Producer) reportLoss(before Counts) Counts {
 	}
 	p.logger.Warn("telemetry was lost", append(reasons, "topic", p.cfg.kafka.Topic, "in_flight", now.InFlight)...)
 	return now
+}
+
+// diagnose looks for what is wrong with Kafka, for a short time.
+func (p *Producer) diagnose() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.janitor:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return p.Ready(ctx)
 }
 
 // endIdleRuns ends the runs that nobody is to be expected to end.

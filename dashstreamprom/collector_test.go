@@ -2,6 +2,7 @@ package dashstreamprom_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -166,5 +167,37 @@ func TestMetricsOfAProducer(t *testing.T) {
 	}
 	if sent := m["dashstream_messages_sent_total"][""]; sent == 0 || sent != m["dashstream_send_latency_seconds"][""] || sent != m["dashstream_records_sent_total"][""] {
 		t.Errorf("%v sent, %v latencies, %v records", sent, m["dashstream_send_latency_seconds"], m["dashstream_records_sent_total"])
+	}
+}
+
+// docs/producer.md names every metric and every reason.
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/producer.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(dashstreamprom.NewCollector(fixed{}))
+	for name := range gather(t, reg) {
+		short := strings.TrimPrefix(strings.TrimPrefix(name, "dashstream"), "_telemetry")
+		if !strings.Contains(string(text), "`"+name) && !strings.Contains(string(text), "`"+short+"`") {
+			t.Errorf("%s is not in docs/producer.md", name)
+		}
+	}
+	var reasons []string
+	for r := range dashstream.DropReasonCount {
+		reasons = append(reasons, dashstream.DropReason(r).String())
+	}
+	for r := range dashstream.FailReasonCount {
+		reasons = append(reasons, dashstream.FailReason(r).String())
+	}
+	for d := range dashstream.DegradationCount {
+		reasons = append(reasons, dashstream.Degradation(d).String())
+	}
+	for _, r := range reasons {
+		if !strings.Contains(string(text), r) {
+			t.Errorf("the reason %s is not in docs/producer.md", r)
+		}
 	}
 }

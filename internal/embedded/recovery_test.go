@@ -271,7 +271,7 @@ func TestIdempotentProducerAcrossKill(t *testing.T) {
 			produce(t, cl, "topic", 3, numbered)
 			if shutdownBefore {
 				stop(t, b)
-				b = start(t, embedded.Options{DataDir: dir, Listen: addr})
+				start(t, embedded.Options{DataDir: dir, Listen: addr})
 			}
 			// The client's own retries cannot be timed from here, so the same batch is sent twice by hand, as a retry is.
 			raw := newRawProducer(t, cl, "topic")

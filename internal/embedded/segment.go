@@ -126,7 +126,7 @@ func readBatches(r io.Reader, fn func(batch)) (valid int64, err error) {
 			return valid, err
 		}
 		sum := crc32.New(crc32c)
-		if _, err := io.CopyN(sum, br, b.size-batchCRCStart); err == io.EOF {
+		if _, err := io.CopyN(sum, br, b.size-batchCRCStart); errors.Is(err, io.EOF) {
 			return valid, nil
 		} else if err != nil {
 			return valid, err

@@ -11,10 +11,10 @@ import (
 // space on every architecture of Go.
 const userHz = 100
 
-// startedAt returns when this process was started, as the kernel has it, to
-// about 10 ms: what a user writes right after starting a tail in the background
-// must not fall between the start and the first line of our code. It returns now
-// where the kernel's answer is not plausible.
+// startedAt returns when this process was started, as the kernel has it, or up
+// to 30 ms before: what a user writes right after starting a tail in the
+// background must not fall between the start and the first line of our code. It
+// returns now where the kernel's answer is not plausible.
 func startedAt(now time.Time) time.Time {
 	stat, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
@@ -41,5 +41,6 @@ func startedAt(now time.Time) time.Time {
 	if age < 0 || age > time.Minute {
 		return now
 	}
-	return now.Add(-age)
+	// Both numbers are cut to 10 ms.
+	return now.Add(-age - 20*time.Millisecond)
 }

@@ -30,8 +30,9 @@ func (f Field) Env() string { return f.Envs[0] }
 // Target is the address of the field, by which a command-line library can be told which flag this is.
 func (f Field) Target() any { return f.value.Addr().Interface() }
 
-// IsBool reports a setting that a flag without a value turns on.
-func (f Field) IsBool() bool { return f.value.Kind() == reflect.Bool }
+// IsBool reports a setting that a flag without a value turns on. One that is on by default takes a value: there is nothing
+// to turn on.
+func (f Field) IsBool() bool { return f.value.Kind() == reflect.Bool && !f.value.Bool() }
 
 var (
 	unmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()

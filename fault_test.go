@@ -457,3 +457,25 @@ func TestTopicNeverComes(t *testing.T) {
 		t.Errorf("failed %v", got)
 	}
 }
+
+// Flush waits for what was emitted before it, whatever becomes of what is emitted meanwhile.
+func TestFlushIsAboutWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	p := offline(t, dashstream.WithFlushTimeout(300*time.Millisecond), dashstream.WithQueueBytes(64<<10))
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+	run.Edge("a", "b")
+	done := make(chan error, 1)
+	go func() { done <- p.Flush(t.Context()) }()
+	for {
+		select {
+		case err := <-done:
+			var incomplete *dashstream.IncompleteError
+			if !errors.As(err, &incomplete) || incomplete.InFlight != 2 || incomplete.Dropped != 0 {
+				t.Errorf("flush: %v, want 2 in flight and none dropped", err)
+			}
+			return
+		case <-time.After(time.Millisecond):
+			run.Edge(noise(100_000), "b") // dropped at once
+		}
+	}
+}

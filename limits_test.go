@@ -246,6 +246,7 @@ func TestIdleThreadsAreForgotten(t *testing.T) {
 	for i := range 100 {
 		send(fmt.Sprint(i))
 		hot.Edge("a", "b")
+		send("hot") // by its id, not by the run
 		flush(t, p)
 	}
 	send("reused")

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -411,4 +412,35 @@ func TestStateAfterTheEnd(t *testing.T) {
 		t.Errorf("dropped %v, want 3 after the end", got.Dropped)
 	}
 	checkAccounts(t, p)
+}
+
+// A loss between the making of a diff and its place in the queue makes it a whole state after all.
+func TestStateIsLostMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	var armed atomic.Bool
+	var p *dashstream.Producer
+	clock := func() time.Time {
+		if armed.CompareAndSwap(true, false) { // a message is being made
+			_ = p.Send(&pb.DashStreamMessage{Message: &pb.DashStreamMessage_Checkpoint{Checkpoint: &pb.Checkpoint{Header: &pb.Header{ThreadId: "t"}, State: []byte(`"` + noise(300_000) + `"`)}}})
+		}
+		return time.Now()
+	}
+	p = newProducer(t, c, topic, dashstream.WithQueueBytes(64<<10), dashstream.WithClock(clock))
+	state := chat{History: []string{strings.Repeat("a message that makes a diff worth while ", 5)}}
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t", InitialState: state})
+	flush(t, p)
+	armed.Store(true)
+	state.Turn = 1
+	run.State(state)
+	if n := p.Stats().Types[pb.MessageType_MESSAGE_TYPE_CHECKPOINT].Dropped[dashstream.DropQueueFull]; n != 1 {
+		t.Fatalf("%d checkpoints were dropped, want 1", n)
+	}
+	flush(t, p)
+	v := replicate(t, readAll(t, c, topic), "t")
+	if v.fulls != 1 || v.diffs != 0 {
+		t.Errorf("%d whole states and %d diffs after the loss, want one whole state", v.fulls, v.diffs)
+	}
+	v.wants(t, state)
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,6 +219,37 @@ func TestTheConnectionCanBeStopped(t *testing.T) {
 	eval[bool](p, `(() => { const s = document.querySelector('#start-select'); s.value = 'latest'; s.dispatchEvent(new Event('change')); return true; })()`)
 	p.wait("the view began anew", `document.querySelector('#status-word').textContent === 'Live'`)
 	p.wait("only what is new is shown", fmt.Sprintf(`import("/ui/app.js").then(({model}) => model.records < %d)`, had))
+}
+
+func TestAnotherLogVoidsTheView(t *testing.T) {
+	t.Parallel()
+	s := up(t, nil, "--demo")
+	p := open(t, s.url())
+	p.wait("a run is listed", `document.querySelectorAll('.run').length > 0`)
+	old := map[string]bool{}
+	for _, r := range p.view().Runs {
+		old[r.Thread] = true
+	}
+	s.stop()
+	if err := os.RemoveAll(filepath.Join(s.dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	p.wait("the reset is told", `document.querySelector('#fact-resets').textContent === '1' && document.querySelector('#notices').innerText.includes('the stream began anew')`)
+	p.wait("the page is live in the new stream", `document.querySelector('#status-word').textContent === 'Live'`)
+	p.wait("new runs are listed", `document.querySelectorAll('.run').length > 0`)
+	p.picture("reset")
+	v := p.view()
+	if v.Resets != 1 || v.Gaps != 0 {
+		t.Errorf("resets %d, gaps %d; want 1 and 0", v.Resets, v.Gaps)
+	}
+	for _, r := range v.Runs {
+		if old[r.Thread] {
+			t.Errorf("the run of thread %s is of the log that is gone", r.Thread)
+		}
+	}
+	v.Resets = 0
+	agrees(t, s, v)
 }
 
 func TestATokenIsAskedFor(t *testing.T) {

@@ -95,13 +95,15 @@ type FrameKey struct {
 }
 
 type frame struct {
-	once sync.Once
-	data []byte
+	once    sync.Once
+	data    []byte
+	records int
 }
 
-// Frame returns the encoding of the segment for a key, made once by encode and
-// shared from then on. It is nil when no record matches the key's filter.
-func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) []byte) []byte {
+// Frame returns the encoding of the segment for a key and how many records are
+// in it, made once by encode and shared from then on. It is nil when no record
+// matches the key's filter.
+func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte, records int)) ([]byte, int) {
 	s.mu.Lock()
 	f := s.frames[k]
 	if f == nil {
@@ -113,10 +115,10 @@ func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) []byte) []byt
 	}
 	s.mu.Unlock()
 	f.once.Do(func() {
-		f.data = encode(s, k.Filter)
+		f.data, f.records = encode(s, k.Filter)
 		s.grow(int64(len(f.data)) + 64)
 	})
-	return f.data
+	return f.data, f.records
 }
 
 func (s *Segment) grow(n int64) {

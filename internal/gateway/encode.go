@@ -140,18 +140,18 @@ type encoder struct {
 // segment encodes the records that the filter selects, or nil when there is
 // nothing to tell. Without a filter a segment that has no records still tells
 // how far it goes.
-func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *feed.Filter) []byte {
-	return func(s *feed.Segment, f *feed.Filter) []byte {
+func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *feed.Filter) ([]byte, int) {
+	return func(s *feed.Segment, f *feed.Filter) ([]byte, int) {
 		var records []*feed.Record
 		s.Matching(f, func(r *feed.Record) { records = append(records, r) })
 		if len(records) == 0 {
 			if f != nil {
-				return nil
+				return nil, 0
 			}
-			return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: movesPB(streamID, s.Moves)}}})
+			return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: movesPB(streamID, s.Moves)}}}), 0
 		}
 		if enc == encodingProto && !slices.ContainsFunc(records, c.tooLarge) {
-			return appendProtoBatch(records, streamID, s.Moves)
+			return appendProtoBatch(records, streamID, s.Moves), len(records)
 		}
 		batch := &streampb.Batch{Cursor: movesPB(streamID, s.Moves), Records: make([]*streampb.Record, len(records))}
 		for i, r := range records {
@@ -161,7 +161,7 @@ func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *fee
 				batch.Records[i] = c.decoded(r)
 			}
 		}
-		return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}})
+		return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}), len(records)
 	}
 }
 

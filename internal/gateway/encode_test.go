@@ -59,7 +59,10 @@ func TestAnOversizeRecordIsShownAsSuch(t *testing.T) {
 			Records: []feed.Record{{Offset: 1, Value: make([]byte, 101)}, {Offset: 2, Value: []byte{0, 1}}},
 			Moves:   []feed.Move{{From: 1, Next: 3}},
 		}
-		b := c.segment(enc, "s")(seg, nil)
+		b, n := c.segment(enc, "s")(seg, nil)
+		if n != 2 {
+			t.Errorf("%v: %d records in the frame, want 2", enc, n)
+		}
 		if enc == encodingJSON {
 			if !bytes.Contains(b, []byte(`"reason":"too_large"`)) || !bytes.Contains(b, []byte(`"valueBytes":"101"`)) {
 				t.Errorf("json: %s", b)

@@ -356,3 +356,31 @@ func value(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	}
 	return sum
 }
+
+func TestMetricsCountWhatClientsGot(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 2)
+	fill(t, c, topic, 2, 50)
+	s := start(t, c, topic, nil)
+	a := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+	a.Subscribe(testclient.Earliest(), nil)
+	a.Until("caught up", func() bool { return a.CaughtUp == 1 })
+	b := testclient.Dial(t, s.URL, "dashstream.v1+json", nil)
+	b.Subscribe(testclient.Earliest(), &streampb.Filter{Tenants: []string{"red"}})
+	b.Until("caught up", func() bool { return b.CaughtUp == 1 })
+	fill(t, c, topic, 2, 10)
+	a.Until("live", func() bool { return len(a.Records) == 120 })
+	b.Until("live", func() bool { return len(b.Records) == 60 })
+	for name, want := range map[string]float64{
+		"websocket_messages_sent_total":   180,
+		"websocket_replay_messages_total": 150,
+		"websocket_resume_requests_total": 2,
+		"websocket_kafka_messages_total":  20, // the hot tail began after the first hundred
+		"websocket_connected_clients":     2,
+	} {
+		if got := value(t, s.reg, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}

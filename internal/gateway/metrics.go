@@ -30,7 +30,6 @@ type metrics struct {
 	controlOversized,
 	controlFailures,
 	controlFlood prometheus.Counter
-	resumes       *prometheus.CounterVec
 	gaps          *prometheus.CounterVec
 	gapMessages   *prometheus.CounterVec
 	clients       prometheus.Gauge
@@ -38,7 +37,18 @@ type metrics struct {
 	framesSent    [3]prometheus.Counter
 	sessionPanics prometheus.Counter
 
+	messagesSent prometheus.Counter
+	// replays holds the metrics of subscriptions by where they begin.
+	replays map[string]*replayMetrics
+
 	lastMessage, lastInfraError timestamp
+}
+
+// replayMetrics is about the subscriptions with one kind of start, until they
+// have caught up.
+type replayMetrics struct {
+	requests, messages prometheus.Counter
+	latency            prometheus.Observer
 }
 
 // newMetrics registers the gateway's metrics, every label value at 0.
@@ -77,7 +87,6 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		controlOversized: counter("websocket_control_oversized_total", "Client frames above the size limit, refused before they were read."),
 		controlFailures:  counter("websocket_control_parse_failures_total", "Client frames and requests that were not valid."),
 		controlFlood:     counter("websocket_control_flood_total", "Sessions ended because the client sent more frames a second than allowed."),
-		resumes:          vec("websocket_resume_requests_total", "Subscriptions by where they begin.", "mode", "latest", "earliest", "since", "cursor"),
 		gaps:             vec("websocket_replay_gaps_total", "Gaps announced to clients, by reason.", "mode", feed.GapRetention.String(), feed.GapUnreadable.String()),
 		gapMessages:      vec("websocket_replay_gap_messages_total", "Offsets in gaps announced to clients, by reason.", "mode", feed.GapRetention.String(), feed.GapUnreadable.String()),
 		clients:          with.NewGauge(prometheus.GaugeOpts{Name: "websocket_connected_clients", Help: "Sessions now, WebSocket and server-sent events."}),
@@ -88,6 +97,19 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 			Help:    "Milliseconds from the producer's timestamp to the gateway's hot tail. Only a negative time counts as clock skew; long ones are observed.",
 			Buckets: []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 300000, 900000, 3600000},
 		}, []string{"stage"}).WithLabelValues("producer_to_consumer"),
+	}
+	m.messagesSent = counter("websocket_messages_sent_total", "Records written to clients, each client counted.")
+	starts := []string{"latest", "earliest", "since", "cursor"}
+	requests := vec("websocket_resume_requests_total", "Subscriptions by where they begin.", "mode", starts...)
+	messages := vec("websocket_replay_messages_total", "Records written to clients before they had caught up, by where the subscription begins.", "mode", starts...)
+	latency := with.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "websocket_replay_latency_ms",
+		Help:    "Milliseconds from a subscription to caught up, by where it begins. One that ends before is not observed.",
+		Buckets: []float64{1, 5, 10, 50, 100, 500, 1000, 5000, 10000, 30000, 60000, 300000, 1800000},
+	}, []string{"mode"})
+	m.replays = make(map[string]*replayMetrics, len(starts))
+	for _, s := range starts {
+		m.replays[s] = &replayMetrics{requests: requests.WithLabelValues(s), messages: messages.WithLabelValues(s), latency: latency.WithLabelValues(s)}
 	}
 	frames := vec("websocket_frames_sent_total", "Frames with records or progress written to clients.", "encoding", encodingProto.String(), encodingJSON.String(), encodingSSE.String())
 	for e := range m.framesSent {
@@ -122,8 +144,6 @@ func (g *Gateway) observe(reg prometheus.Registerer) {
 		return float64(most)
 	})
 }
-
-func (m *metrics) resume(mode string) { m.resumes.WithLabelValues(mode).Inc() }
 
 func (m *metrics) gap(g *feed.Gap) {
 	m.gaps.WithLabelValues(g.Reason.String()).Inc()

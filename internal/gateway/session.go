@@ -70,6 +70,10 @@ type session struct {
 	filter *feed.Filter
 	// untold: the cursor moved past records that did not match.
 	untold bool
+	// replay counts what the subscription gets until it has caught up, and
+	// then is nil.
+	replay      *replayMetrics
+	replayBegan time.Time
 	// rest is what a write without blocking left over.
 	rest net.Buffers
 	// ending: the session is over once rest was written.
@@ -272,14 +276,19 @@ func (s *session) progress(out *outbox) {
 func (s *session) step(out *outbox, step feed.Step) {
 	switch {
 	case step.Segment != nil:
-		b := s.segment(step.Segment)
+		b, n := s.segment(step.Segment)
 		if b == nil {
 			s.untold = true
 			return
 		}
 		out.add(b)
 		s.endEvent(out)
-		s.hub.metrics.framesSent[s.enc].Inc()
+		m := s.hub.metrics
+		m.framesSent[s.enc].Inc()
+		m.messagesSent.Add(float64(n))
+		if s.replay != nil {
+			s.replay.messages.Add(float64(n))
+		}
 	case step.Gap != nil:
 		g := step.Gap
 		s.hub.metrics.gap(g)
@@ -295,15 +304,19 @@ func (s *session) step(out *outbox, step feed.Step) {
 		}}})
 	case step.CaughtUp:
 		s.untold = false
+		if s.replay != nil {
+			s.replay.latency.Observe(float64(time.Since(s.replayBegan).Microseconds()) / 1000)
+			s.replay = nil
+		}
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_CaughtUp{CaughtUp: &streampb.CaughtUp{Cursor: cursorPB(s.reader.Cursor())}}})
 	}
 }
 
 // segment returns the encoded segment, shared with every session that has the
 // same filter and encoding.
-func (s *session) segment(seg *feed.Segment) []byte {
-	if !seg.MayMatch(s.filter) && s.filter != nil {
-		return nil
+func (s *session) segment(seg *feed.Segment) ([]byte, int) {
+	if s.filter != nil && !seg.MayMatch(s.filter) {
+		return nil, 0
 	}
 	return seg.Frame(feed.FrameKey{Filter: s.filter, Encoding: uint8(s.enc)}, s.hub.encoder.segment(s.enc, s.reader.StreamID()))
 }
@@ -380,8 +393,8 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 		s.close(closeUnavailable)
 		return true
 	}
-	s.hub.metrics.resume(want.startName)
-	s.reader = reader
+	s.reader, s.replay, s.replayBegan = reader, s.hub.metrics.replays[want.startName], time.Now()
+	s.replay.requests.Inc()
 	s.untold = false
 	s.hub.join(s, want)
 	var out outbox

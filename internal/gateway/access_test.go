@@ -124,6 +124,10 @@ func TestForeignOriginsAreRefused(t *testing.T) {
 		{plain, "http://127.0.0.1.evil.example", "", 403},
 		// DNS rebinding: the page's own name, pointed at loopback.
 		{plain, "http://evil.example:80", "evil.example:80", 403},
+		{plain, "", "evil.example", 403},
+		{plain, "", "localhost:1", 101},
+		// A proxy passes its own name on.
+		{allowing, "", "app.example", 101},
 		{allowing, "https://app.example", "", 101},
 		{allowing, "https://other.example", "", 403},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +36,12 @@ func sameSecret(a, b string) bool {
 // browser of somebody who may: a request with an Origin header must come from
 // the gateway's own page or from a configured origin.
 func (g *Gateway) originAllowed(r *http.Request) bool {
+	// A page can make its own name point at loopback (DNS rebinding) and then
+	// is same-origin by name, with or without an Origin header. Without a
+	// token, the name must be one that only this machine has, or configured.
+	if g.cfg.Token == "" && !g.cfg.Open && !isLoopbackHost(r.Host) && !g.configuredHost(r.Host) {
+		return false
+	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
@@ -43,21 +50,18 @@ func (g *Gateway) originAllowed(r *http.Request) bool {
 	if err != nil || u.Host == "" {
 		return false
 	}
-	for _, o := range g.cfg.AllowedOrigins {
-		if o == "*" || strings.EqualFold(o, origin) {
-			return true
-		}
-	}
-	if !strings.EqualFold(u.Host, r.Host) {
-		return false
-	}
-	// A page can make its own name point at loopback (DNS rebinding) and then
-	// is same-origin by name. Without a token, the name must be one that only
-	// this machine can have.
-	if g.cfg.Token == "" && !g.cfg.Open {
-		return isLoopbackHost(r.Host)
-	}
-	return true
+	return strings.EqualFold(u.Host, r.Host) || slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
+		return o == "*" || strings.EqualFold(o, origin)
+	})
+}
+
+// configuredHost reports whether a Host header names an allowed origin, as it
+// does behind a proxy that passes its own name on.
+func (g *Gateway) configuredHost(host string) bool {
+	return slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
+		u, err := url.Parse(o)
+		return o == "*" || err == nil && strings.EqualFold(u.Host, host)
+	})
 }
 
 // isLoopbackHost reports whether a Host header names this machine.

@@ -207,7 +207,7 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 			http.Error(w, message, status)
 		}
 		if !g.originAllowed(r) {
-			refuse("origin", http.StatusForbidden, "this origin may not connect: allow it with --allowed-origins")
+			refuse("origin", http.StatusForbidden, "this origin or host name may not connect: allow it with --allowed-origins")
 			return
 		}
 		if !g.authorized(r) {

@@ -75,6 +75,17 @@ func (h *hub) run(ctx context.Context) {
 		h.dispatch(ctx, h.concerned(segs, all))
 	}
 	wg.Wait()
+	// A claimed session has no worker but the one it was claimed for.
+	for {
+		select {
+		case batch := <-h.due:
+			for _, s := range batch {
+				go s.work()
+			}
+		default:
+			return
+		}
+	}
 }
 
 // serve writes to the sessions it is given, never waiting for one.
@@ -83,17 +94,7 @@ func (h *hub) serve(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			// A claimed session has no worker but the one it was claimed for.
-			for {
-				select {
-				case batch := <-h.due:
-					for _, s := range batch {
-						go s.work()
-					}
-				default:
-					return
-				}
-			}
+			return
 		case batch := <-h.due:
 			for _, s := range batch {
 				s.workFast(&out)

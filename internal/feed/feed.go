@@ -94,9 +94,9 @@ type Feed struct {
 
 	// Long polls, reads of old records and questions each have a client of
 	// their own: a broker answers the requests of one connection in turn.
-	tail, past   *kgo.Client
-	admin        *kadm.Client
-	decompressor kgo.Decompressor
+	tail, past, questions *kgo.Client
+	admin                 *kadm.Client
+	decompressor          kgo.Decompressor
 
 	background context.Context
 	stop       context.CancelFunc
@@ -150,7 +150,8 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 		}
 		clients[i] = cl
 	}
-	f.tail, f.past, f.admin = clients[0], clients[1], kadm.NewClient(clients[2])
+	f.tail, f.past, f.questions = clients[0], clients[1], clients[2]
+	f.admin = kadm.NewClient(f.questions)
 	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.admin.ListEndOffsets) }
 	return f, nil
 }

@@ -267,6 +267,20 @@ func TestNewPartitionsAreReadFromTheirFirstRecord(t *testing.T) {
 	}
 }
 
+// A client comes from a gateway that has seen the topic grow to one that has
+// not.
+func TestACursorMayKnowAPartitionFirst(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	f := startFeed(t, c, topic, func(cfg *feed.Config) { cfg.RefreshInterval = time.Hour })
+	id := newReader(t, f, feed.Start{}).r.StreamID()
+	c.Grow(t, topic, 2)
+	newProducer(t, c, topic).produce(t, 1, 10, 50)
+	r := newReader(t, f, feed.Start{Cursor: &feed.Cursor{StreamID: id, Offsets: map[int32]int64{0: 0, 1: 4}}})
+	r.until("the rest of the new partition", func() bool { return r.count == 6 && r.caught })
+}
+
 func TestARecreatedTopicResetsReaders(t *testing.T) {
 	t.Parallel()
 	c := testkafka.Start(t, testkafka.Options{})

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // generation is one incarnation of the topic: as long as it lives, an offset
@@ -60,7 +61,7 @@ type partition struct {
 type topicState struct {
 	clusterID  string
 	id         [16]byte
-	partitions []kadm.PartitionDetail
+	partitions []kmsg.MetadataResponseTopicPartition // partition i at i
 }
 
 // lookUp asks the cluster for the topic. An error wraps
@@ -68,24 +69,32 @@ type topicState struct {
 func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout)
 	defer cancel()
-	// The clients that fetch learn the brokers only from their own requests.
-	for _, cl := range []*kgo.Client{f.tail, f.past} {
-		if _, err := kadm.NewClient(cl).BrokerMetadata(ctx); err != nil {
+	// A request of our own, since the clients answer from what they learnt a
+	// moment ago; and one by each client, since each learns the brokers only
+	// from its own.
+	var resp *kmsg.MetadataResponse
+	for _, cl := range []*kgo.Client{f.tail, f.past, f.questions} {
+		req := kmsg.NewPtrMetadataRequest()
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(f.cfg.Topic)
+		req.Topics = append(req.Topics, t)
+		var err error
+		if resp, err = req.RequestWith(ctx, cl); err != nil {
 			return topicState{}, fmt.Errorf("read metadata of topic %q: %w", f.cfg.Topic, err)
 		}
 	}
-	md, err := f.admin.Metadata(ctx, f.cfg.Topic)
-	if err != nil {
-		return topicState{}, fmt.Errorf("read metadata of topic %q: %w", f.cfg.Topic, err)
-	}
-	t, ok := md.Topics[f.cfg.Topic]
-	if !ok {
+	if len(resp.Topics) != 1 {
 		return topicState{}, fmt.Errorf("topic %q: %w", f.cfg.Topic, kerr.UnknownTopicOrPartition)
 	}
-	if t.Err != nil {
-		return topicState{}, fmt.Errorf("topic %q: %w", f.cfg.Topic, t.Err)
+	t := resp.Topics[0]
+	if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+		return topicState{}, fmt.Errorf("topic %q: %w", f.cfg.Topic, err)
 	}
-	st := topicState{clusterID: md.Cluster, id: t.ID, partitions: t.Partitions.Sorted()}
+	st := topicState{id: t.TopicID, partitions: t.Partitions}
+	if resp.ClusterID != nil {
+		st.clusterID = *resp.ClusterID
+	}
+	slices.SortFunc(st.partitions, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
 	for i, p := range st.partitions {
 		if int(p.Partition) != i {
 			return topicState{}, fmt.Errorf("topic %q: the cluster lists partition %d in place %d of %d", f.cfg.Topic, p.Partition, i, len(st.partitions))
@@ -205,7 +214,7 @@ func (f *Feed) refresh(ctx context.Context, g *generation) (ResetReason, error) 
 // grow adds partitions, in order, as far as their first offset is known; the
 // rest comes with a later look. They are read from the start: their records are
 // all newer than the feed.
-func (g *generation) grow(added []kadm.PartitionDetail, starts map[int32]int64) {
+func (g *generation) grow(added []kmsg.MetadataResponseTopicPartition, starts map[int32]int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	growth := &Growth{Start: make(map[int32]int64)}

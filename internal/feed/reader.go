@@ -100,6 +100,9 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 		return nil, errors.Join(ErrNotReady, f.lastError())
 	}
 	r := &Reader{f: f, g: g}
+	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
+		return nil, err
+	}
 	// An end that the broker does not tell now is asked for later; the reader
 	// begins without it.
 	ends, _ := f.ends(ctx)
@@ -150,6 +153,22 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 	}
 	r.seek()
 	return r, nil
+}
+
+// learnPartitions looks for partitions that a cursor names and the feed does
+// not know: another gateway may have seen the topic grow first.
+func (f *Feed) learnPartitions(ctx context.Context, g *generation, c *Cursor) error {
+	if c == nil || c.StreamID != g.streamID {
+		return nil
+	}
+	for p := range c.Offsets {
+		if _, known := g.ring.position(0, p); known || p < 0 {
+			continue
+		}
+		_, err := f.refresh(ctx, g)
+		return err
+	}
+	return nil
 }
 
 // resume takes the positions of a cursor, or starts over where they mean

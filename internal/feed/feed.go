@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -95,7 +94,6 @@ type Feed struct {
 	// Long polls, reads of old records and questions each have a client of
 	// their own: a broker answers the requests of one connection in turn.
 	tail, past, questions *kgo.Client
-	admin                 *kadm.Client
 	decompressor          kgo.Decompressor
 
 	background context.Context
@@ -151,8 +149,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 		clients[i] = cl
 	}
 	f.tail, f.past, f.questions = clients[0], clients[1], clients[2]
-	f.admin = kadm.NewClient(f.questions)
-	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.admin.ListEndOffsets) }
+	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.gen.Load().count(), atEnd) }
 	return f, nil
 }
 
@@ -163,7 +160,7 @@ func (f *Feed) Close() {
 	f.reads.Wait()
 	f.tail.Close()
 	f.past.Close()
-	f.admin.Close()
+	f.questions.Close()
 }
 
 // Run reads until ctx ends and then returns nil. It never gives up: what fails
@@ -388,12 +385,4 @@ func retried[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 		case <-time.After(backoff(try)):
 		}
 	}
-}
-
-// offsetsSince lists, by partition, the offset of the first record with a Kafka
-// timestamp at or after ms; -1 where there is none.
-func (f *Feed) offsetsSince(ctx context.Context, ms int64) (map[int32]int64, error) {
-	return f.offsets(ctx, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
-		return f.admin.ListOffsetsAfterMilli(ctx, ms, topics...)
-	})
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -106,25 +105,57 @@ func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 	return st, nil
 }
 
-// offsets lists one offset for every partition of the topic.
-func (f *Feed) offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]int64, error) {
+// Timestamps of a ListOffsets request that ask for the ends of the log, from
+// the Kafka protocol.
+const (
+	atStart = -2
+	atEnd   = -1
+)
+
+// offsets lists one offset for each of the first n partitions: at the start or
+// end of the log, or of the first record with a Kafka timestamp at or after ms,
+// which is -1 where there is none. With an error the map holds what was
+// answered all the same.
+func (f *Feed) offsets(ctx context.Context, n int, ms int64) (map[int32]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout)
 	defer cancel()
-	listed, err := list(ctx, f.cfg.Topic)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = f.cfg.Topic
+	for p := range int32(n) {
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Partition, rp.Timestamp = p, ms
+		t.Partitions = append(t.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, t)
+	out := make(map[int32]int64, n)
 	var errs []error
-	out := make(map[int32]int64)
-	for p, o := range listed[f.cfg.Topic] {
-		if o.Err != nil {
-			errs = append(errs, fmt.Errorf("partition %d: %w", p, o.Err))
+	// The client asks each leader for its own partitions.
+	for _, shard := range f.questions.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			errs = append(errs, shard.Err)
 			continue
 		}
-		out[p] = o.Offset
-	}
-	if err != nil {
-		errs = append(errs, err)
+		resp, ok := shard.Resp.(*kmsg.ListOffsetsResponse)
+		if !ok {
+			continue
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, err))
+					continue
+				}
+				out[p.Partition] = p.Offset
+			}
+		}
 	}
 	if len(errs) > 0 {
 		return out, fmt.Errorf("list offsets of topic %q: %w", f.cfg.Topic, errors.Join(errs...))
+	}
+	if len(out) < n {
+		return out, fmt.Errorf("list offsets of topic %q: the cluster answered for %d of %d partitions", f.cfg.Topic, len(out), n)
 	}
 	return out, nil
 }
@@ -136,11 +167,11 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	if err != nil {
 		return nil, err
 	}
-	starts, err := f.offsets(ctx, f.admin.ListStartOffsets)
+	starts, err := f.offsets(ctx, len(st.partitions), atStart)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := f.offsets(ctx, f.admin.ListEndOffsets)
+	ends, err := f.offsets(ctx, len(st.partitions), atEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -150,11 +181,7 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	}
 	positions := make([]int64, len(st.partitions))
 	for i, p := range st.partitions {
-		start, ok1 := starts[p.Partition]
-		end, ok2 := ends[p.Partition]
-		if !ok1 || !ok2 {
-			return nil, fmt.Errorf("list offsets of topic %q: the cluster left out partition %d", f.cfg.Topic, p.Partition)
-		}
+		start, end := starts[p.Partition], ends[p.Partition]
 		positions[i] = end
 		if prev != nil && prev.streamID != g.streamID {
 			// A new incarnation is read from its beginning.
@@ -202,8 +229,8 @@ func (f *Feed) refresh(ctx context.Context, g *generation) (ResetReason, error) 
 	}
 	g.mu.Unlock()
 	if len(st.partitions) > known {
-		starts, err := f.offsets(ctx, f.admin.ListStartOffsets)
-		if err != nil && len(starts) <= known {
+		starts, err := f.offsets(ctx, len(st.partitions), atStart)
+		if err != nil && len(starts) == 0 {
 			return 0, err
 		}
 		g.grow(st.partitions[known:], starts)
@@ -255,6 +282,13 @@ func (g *generation) partitions() []Partition {
 		out[i] = Partition{ID: p.id, Oldest: p.logStart, Latest: p.highWatermark, Next: p.next, Err: p.err, ErrSince: p.errSince}
 	}
 	return out
+}
+
+// count returns the number of partitions.
+func (g *generation) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.parts)
 }
 
 func (g *generation) leaders() []int32 {

@@ -219,7 +219,7 @@ func (s *supervisor) handle(ctx context.Context, a fetched) {
 // outOfRange finds out whether retention passed the position or the log was cut
 // below it.
 func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
-	starts, err := s.f.offsets(ctx, s.f.admin.ListStartOffsets)
+	starts, err := s.f.offsets(ctx, s.g.count(), atStart)
 	start, ok := starts[a.partition]
 	if !ok {
 		s.f.observer.RequestError(err)
@@ -229,7 +229,7 @@ func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
 		s.skip(a.partition, a.from, start, GapRetention)
 		return
 	}
-	ends, err := s.f.offsets(ctx, s.f.admin.ListEndOffsets)
+	ends, err := s.f.offsets(ctx, s.g.count(), atEnd)
 	end, ok := ends[a.partition]
 	if !ok {
 		s.f.observer.RequestError(err)

@@ -130,7 +130,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			return nil, err
 		}
 	case start.Earliest:
-		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, f.admin.ListStartOffsets) })
+		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, atStart) })
 		if err != nil && len(starts) == 0 {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			r.cur[p] = position(starts, int32(p), known[p].Oldest)
 		}
 	case start.SinceMS != nil:
-		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsetsSince(ctx, *start.SinceMS) })
+		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, *start.SinceMS) })
 		if err != nil && len(since) == 0 {
 			return nil, err
 		}
@@ -146,7 +146,14 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			// The ends were listed before: what came between the two questions
 			// lies after them. A partition that does not answer begins at its
 			// oldest record: more than was asked for, but nothing is missing.
-			r.cur[p] = min(latest[p], position(since, int32(p), known[p].Oldest))
+			o, ok := since[int32(p)]
+			switch {
+			case !ok:
+				o = known[p].Oldest
+			case o < 0: // no record is that young
+				o = latest[p]
+			}
+			r.cur[p] = min(latest[p], o)
 		}
 	default:
 		copy(r.cur, latest)

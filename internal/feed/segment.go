@@ -20,13 +20,23 @@ type Record struct {
 	Timestamp int64
 	Key       []byte
 	// Value is the stored frame (see package wire). It may be nil.
-	Value []byte
+	Value   []byte
+	Headers []kgo.RecordHeader
 }
 
 // recordOverhead is what a record costs in memory besides its key and value.
-const recordOverhead = 128
+const recordOverhead = 152
 
-func (r *Record) size() int64 { return int64(len(r.Key)+len(r.Value)) + recordOverhead }
+// headerOverhead is what a header costs besides its key and value.
+const headerOverhead = 40
+
+func (r *Record) size() int64 {
+	n := int64(len(r.Key)+len(r.Value)) + recordOverhead
+	for _, h := range r.Headers {
+		n += int64(len(h.Key)+len(h.Value)) + headerOverhead
+	}
+	return n
+}
 
 // Move says that a segment covers the offsets From ≤ offset < Next of a
 // partition. Offsets in that range without a record hold none in the log
@@ -247,7 +257,7 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 		return
 	}
 	for _, r := range records {
-		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value}
+		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
 		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.bytes.Load()+rec.size() > segmentBytes {
 			b.cut()
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -167,10 +168,19 @@ func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *fee
 
 func (c encoder) tooLarge(r *feed.Record) bool { return len(r.Value) > c.limits.Framed }
 
+// place gives a record without its value.
+func place(r *feed.Record) *streampb.Record {
+	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
+	for _, h := range r.Headers {
+		out.Headers = append(out.Headers, &streampb.RecordHeader{Key: strings.ToValidUTF8(h.Key, "\uFFFD"), Value: h.Value})
+	}
+	return out
+}
+
 // stored gives a record with its value as it is, unless that is above the
 // limit.
 func (c encoder) stored(r *feed.Record) *streampb.Record {
-	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
+	out := place(r)
 	if c.tooLarge(r) {
 		_, err := wire.Decode(r.Value, c.limits)
 		out.Error = recordError(r, err)
@@ -187,7 +197,7 @@ func recordError(r *feed.Record, err error) *streampb.RecordError {
 // decoded gives a record with its message, or with the reason why there is
 // none.
 func (c encoder) decoded(r *feed.Record) *streampb.Record {
-	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
+	out := place(r)
 	m, err := wire.Decode(r.Value, c.limits)
 	if err != nil {
 		out.Error = recordError(r, err)
@@ -217,6 +227,9 @@ const (
 	fieldTimestamp       = 3
 	fieldKey             = 4
 	fieldValue           = 5
+	fieldHeaders         = 8
+	fieldHeaderKey       = 1
+	fieldHeaderValue     = 2
 )
 
 // appendProtoBatch writes a batch frame straight from the stored bytes, each
@@ -240,6 +253,13 @@ func appendProtoBatch(records []*feed.Record, streamID string, moves []feed.Move
 		b = appendVarintField(b, fieldTimestamp, uint64(r.Timestamp))
 		b = appendBytesField(b, fieldKey, r.Key)
 		b = appendBytesField(b, fieldValue, r.Value)
+		for _, h := range r.Headers {
+			key := strings.ToValidUTF8(h.Key, "\uFFFD")
+			b = protowire.AppendTag(b, fieldHeaders, protowire.BytesType)
+			b = protowire.AppendVarint(b, uint64(sizeHeader(key, h.Value)))
+			b = appendBytesField(b, fieldHeaderKey, []byte(key))
+			b = appendBytesField(b, fieldHeaderValue, h.Value)
+		}
 	}
 	b = protowire.AppendTag(b, fieldBatchCursor, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(cursor))
@@ -267,8 +287,16 @@ func sizeMove(m feed.Move) int {
 }
 
 func sizeRecord(r *feed.Record) int {
-	return sizeVarintField(fieldPartition, uint64(r.Partition)) + sizeVarintField(fieldOffset, uint64(r.Offset)) +
+	n := sizeVarintField(fieldPartition, uint64(r.Partition)) + sizeVarintField(fieldOffset, uint64(r.Offset)) +
 		sizeVarintField(fieldTimestamp, uint64(r.Timestamp)) + sizeBytesField(fieldKey, r.Key) + sizeBytesField(fieldValue, r.Value)
+	for _, h := range r.Headers {
+		n += protowire.SizeTag(fieldHeaders) + protowire.SizeBytes(sizeHeader(strings.ToValidUTF8(h.Key, "\uFFFD"), h.Value))
+	}
+	return n
+}
+
+func sizeHeader(key string, value []byte) int {
+	return sizeBytesField(fieldHeaderKey, []byte(key)) + sizeBytesField(fieldHeaderValue, value)
 }
 
 func sizeVarintField(num protowire.Number, v uint64) int {

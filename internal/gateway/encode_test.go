@@ -3,8 +3,10 @@ package gateway
 import (
 	"bytes"
 	"math"
+	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -27,8 +29,14 @@ func TestProtoBatchEqualsTheGeneratedCode(t *testing.T) {
 				Partition: part.Draw(t, "p"), Offset: num.Draw(t, "o"), Timestamp: rapid.Int64().Draw(t, "ts"),
 				Key: rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "k"), Value: rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(t, "v"),
 			}
+			pb := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key, Value: r.Value}
+			for range rapid.IntRange(0, 2).Draw(t, "headers") {
+				h := kgo.RecordHeader{Key: string(rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "hk")), Value: rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "hv")}
+				r.Headers = append(r.Headers, h)
+				pb.Headers = append(pb.Headers, &streampb.RecordHeader{Key: strings.ToValidUTF8(h.Key, "\uFFFD"), Value: h.Value})
+			}
 			records = append(records, r)
-			want.Records = append(want.Records, &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key, Value: r.Value})
+			want.Records = append(want.Records, pb)
 		}
 		var moves []feed.Move
 		for range rapid.IntRange(1, 5).Draw(t, "moves") {

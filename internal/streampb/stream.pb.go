@@ -78,7 +78,7 @@ func (x Gap_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Gap_Reason.Descriptor instead.
 func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{17, 0}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type Reset_Reason int32
@@ -133,7 +133,7 @@ func (x Reset_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reset_Reason.Descriptor instead.
 func (Reset_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{18, 0}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{19, 0}
 }
 
 type ClientFrame struct {
@@ -1155,7 +1155,9 @@ type Record struct {
 	Message *dashstreampb.DashStreamMessage `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// Why message is not set although the record exists: it is empty, too large
 	// or cannot be decoded.
-	Error         *RecordError `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	Error *RecordError `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	// The record's Kafka headers, such as traceparent.
+	Headers       []*RecordHeader `protobuf:"bytes,8,rep,name=headers,proto3" json:"headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1239,6 +1241,65 @@ func (x *Record) GetError() *RecordError {
 	return nil
 }
 
+func (x *Record) GetHeaders() []*RecordHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+type RecordHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordHeader) Reset() {
+	*x = RecordHeader{}
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordHeader) ProtoMessage() {}
+
+func (x *RecordHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordHeader.ProtoReflect.Descriptor instead.
+func (*RecordHeader) Descriptor() ([]byte, []int) {
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RecordHeader) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RecordHeader) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type RecordError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A stable word: empty, too_large, unknown_framing, decompress,
@@ -1252,7 +1313,7 @@ type RecordError struct {
 
 func (x *RecordError) Reset() {
 	*x = RecordError{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[14]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1325,7 @@ func (x *RecordError) String() string {
 func (*RecordError) ProtoMessage() {}
 
 func (x *RecordError) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[14]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1338,7 @@ func (x *RecordError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordError.ProtoReflect.Descriptor instead.
 func (*RecordError) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{14}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RecordError) GetReason() string {
@@ -1312,7 +1373,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[15]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1385,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[15]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1398,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{15}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Progress) GetCursor() *Cursor {
@@ -1359,7 +1420,7 @@ type CaughtUp struct {
 
 func (x *CaughtUp) Reset() {
 	*x = CaughtUp{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[16]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1432,7 @@ func (x *CaughtUp) String() string {
 func (*CaughtUp) ProtoMessage() {}
 
 func (x *CaughtUp) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[16]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1445,7 @@ func (x *CaughtUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaughtUp.ProtoReflect.Descriptor instead.
 func (*CaughtUp) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{16}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CaughtUp) GetCursor() *Cursor {
@@ -1409,7 +1470,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[17]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1482,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[17]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1495,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{17}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Gap) GetPartition() int32 {
@@ -1486,7 +1547,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[18]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1559,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[18]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1572,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{18}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Reset) GetReason() Reset_Reason {
@@ -1546,7 +1607,7 @@ type Partitions struct {
 
 func (x *Partitions) Reset() {
 	*x = Partitions{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[19]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1619,7 @@ func (x *Partitions) String() string {
 func (*Partitions) ProtoMessage() {}
 
 func (x *Partitions) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[19]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1632,7 @@ func (x *Partitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partitions.ProtoReflect.Descriptor instead.
 func (*Partitions) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{19}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Partitions) GetPartitions() []*PartitionRange {
@@ -1596,7 +1657,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[20]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1669,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[20]
+	mi := &file_dashstream_stream_v1_stream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1682,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{20}
+	return file_dashstream_stream_v1_stream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Error) GetCode() string {
@@ -1725,7 +1786,7 @@ const file_dashstream_stream_v1_stream_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\v2\x1c.dashstream.stream.v1.CursorR\x06cursor\"u\n" +
 	"\x05Batch\x126\n" +
 	"\arecords\x18\x01 \x03(\v2\x1c.dashstream.stream.v1.RecordR\arecords\x124\n" +
-	"\x06cursor\x18\x02 \x01(\v2\x1c.dashstream.stream.v1.CursorR\x06cursor\"\xb7\x02\n" +
+	"\x06cursor\x18\x02 \x01(\v2\x1c.dashstream.stream.v1.CursorR\x06cursor\"\xf5\x02\n" +
 	"\x06Record\x12!\n" +
 	"\tpartition\x18\x01 \x01(\x05H\x00R\tpartition\x88\x01\x01\x12\x1b\n" +
 	"\x06offset\x18\x02 \x01(\x03H\x01R\x06offset\x88\x01\x01\x12&\n" +
@@ -1733,11 +1794,15 @@ const file_dashstream_stream_v1_stream_proto_rawDesc = "" +
 	"\x03key\x18\x04 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x05 \x01(\fR\x05value\x12:\n" +
 	"\amessage\x18\x06 \x01(\v2 .dashstream.v1.DashStreamMessageR\amessage\x127\n" +
-	"\x05error\x18\a \x01(\v2!.dashstream.stream.v1.RecordErrorR\x05errorB\f\n" +
+	"\x05error\x18\a \x01(\v2!.dashstream.stream.v1.RecordErrorR\x05error\x12<\n" +
+	"\aheaders\x18\b \x03(\v2\".dashstream.stream.v1.RecordHeaderR\aheadersB\f\n" +
 	"\n" +
 	"_partitionB\t\n" +
 	"\a_offsetB\x0f\n" +
-	"\r_timestamp_ms\"^\n" +
+	"\r_timestamp_ms\"6\n" +
+	"\fRecordHeader\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"^\n" +
 	"\vRecordError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1f\n" +
@@ -1793,7 +1858,7 @@ func file_dashstream_stream_v1_stream_proto_rawDescGZIP() []byte {
 }
 
 var file_dashstream_stream_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dashstream_stream_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_dashstream_stream_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_dashstream_stream_v1_stream_proto_goTypes = []any{
 	(Gap_Reason)(0),                        // 0: dashstream.stream.v1.Gap.Reason
 	(Reset_Reason)(0),                      // 1: dashstream.stream.v1.Reset.Reason
@@ -1811,15 +1876,16 @@ var file_dashstream_stream_v1_stream_proto_goTypes = []any{
 	(*Subscribed)(nil),                     // 13: dashstream.stream.v1.Subscribed
 	(*Batch)(nil),                          // 14: dashstream.stream.v1.Batch
 	(*Record)(nil),                         // 15: dashstream.stream.v1.Record
-	(*RecordError)(nil),                    // 16: dashstream.stream.v1.RecordError
-	(*Progress)(nil),                       // 17: dashstream.stream.v1.Progress
-	(*CaughtUp)(nil),                       // 18: dashstream.stream.v1.CaughtUp
-	(*Gap)(nil),                            // 19: dashstream.stream.v1.Gap
-	(*Reset)(nil),                          // 20: dashstream.stream.v1.Reset
-	(*Partitions)(nil),                     // 21: dashstream.stream.v1.Partitions
-	(*Error)(nil),                          // 22: dashstream.stream.v1.Error
-	(dashstreampb.MessageType)(0),          // 23: dashstream.v1.MessageType
-	(*dashstreampb.DashStreamMessage)(nil), // 24: dashstream.v1.DashStreamMessage
+	(*RecordHeader)(nil),                   // 16: dashstream.stream.v1.RecordHeader
+	(*RecordError)(nil),                    // 17: dashstream.stream.v1.RecordError
+	(*Progress)(nil),                       // 18: dashstream.stream.v1.Progress
+	(*CaughtUp)(nil),                       // 19: dashstream.stream.v1.CaughtUp
+	(*Gap)(nil),                            // 20: dashstream.stream.v1.Gap
+	(*Reset)(nil),                          // 21: dashstream.stream.v1.Reset
+	(*Partitions)(nil),                     // 22: dashstream.stream.v1.Partitions
+	(*Error)(nil),                          // 23: dashstream.stream.v1.Error
+	(dashstreampb.MessageType)(0),          // 24: dashstream.v1.MessageType
+	(*dashstreampb.DashStreamMessage)(nil), // 25: dashstream.v1.DashStreamMessage
 }
 var file_dashstream_stream_v1_stream_proto_depIdxs = []int32{
 	3,  // 0: dashstream.stream.v1.ClientFrame.subscribe:type_name -> dashstream.stream.v1.Subscribe
@@ -1827,37 +1893,38 @@ var file_dashstream_stream_v1_stream_proto_depIdxs = []int32{
 	4,  // 2: dashstream.stream.v1.Subscribe.start:type_name -> dashstream.stream.v1.Start
 	5,  // 3: dashstream.stream.v1.Subscribe.filter:type_name -> dashstream.stream.v1.Filter
 	7,  // 4: dashstream.stream.v1.Start.cursor:type_name -> dashstream.stream.v1.Cursor
-	23, // 5: dashstream.stream.v1.Filter.types:type_name -> dashstream.v1.MessageType
+	24, // 5: dashstream.stream.v1.Filter.types:type_name -> dashstream.v1.MessageType
 	7,  // 6: dashstream.stream.v1.Ack.cursor:type_name -> dashstream.stream.v1.Cursor
 	8,  // 7: dashstream.stream.v1.Cursor.partitions:type_name -> dashstream.stream.v1.PartitionOffset
 	10, // 8: dashstream.stream.v1.ServerFrame.hello:type_name -> dashstream.stream.v1.Hello
 	13, // 9: dashstream.stream.v1.ServerFrame.subscribed:type_name -> dashstream.stream.v1.Subscribed
 	14, // 10: dashstream.stream.v1.ServerFrame.batch:type_name -> dashstream.stream.v1.Batch
-	17, // 11: dashstream.stream.v1.ServerFrame.progress:type_name -> dashstream.stream.v1.Progress
-	18, // 12: dashstream.stream.v1.ServerFrame.caught_up:type_name -> dashstream.stream.v1.CaughtUp
-	19, // 13: dashstream.stream.v1.ServerFrame.gap:type_name -> dashstream.stream.v1.Gap
-	20, // 14: dashstream.stream.v1.ServerFrame.reset:type_name -> dashstream.stream.v1.Reset
-	21, // 15: dashstream.stream.v1.ServerFrame.partitions:type_name -> dashstream.stream.v1.Partitions
-	22, // 16: dashstream.stream.v1.ServerFrame.error:type_name -> dashstream.stream.v1.Error
+	18, // 11: dashstream.stream.v1.ServerFrame.progress:type_name -> dashstream.stream.v1.Progress
+	19, // 12: dashstream.stream.v1.ServerFrame.caught_up:type_name -> dashstream.stream.v1.CaughtUp
+	20, // 13: dashstream.stream.v1.ServerFrame.gap:type_name -> dashstream.stream.v1.Gap
+	21, // 14: dashstream.stream.v1.ServerFrame.reset:type_name -> dashstream.stream.v1.Reset
+	22, // 15: dashstream.stream.v1.ServerFrame.partitions:type_name -> dashstream.stream.v1.Partitions
+	23, // 16: dashstream.stream.v1.ServerFrame.error:type_name -> dashstream.stream.v1.Error
 	11, // 17: dashstream.stream.v1.Hello.partitions:type_name -> dashstream.stream.v1.PartitionRange
 	12, // 18: dashstream.stream.v1.Hello.limits:type_name -> dashstream.stream.v1.Limits
 	7,  // 19: dashstream.stream.v1.Subscribed.cursor:type_name -> dashstream.stream.v1.Cursor
 	15, // 20: dashstream.stream.v1.Batch.records:type_name -> dashstream.stream.v1.Record
 	7,  // 21: dashstream.stream.v1.Batch.cursor:type_name -> dashstream.stream.v1.Cursor
-	24, // 22: dashstream.stream.v1.Record.message:type_name -> dashstream.v1.DashStreamMessage
-	16, // 23: dashstream.stream.v1.Record.error:type_name -> dashstream.stream.v1.RecordError
-	7,  // 24: dashstream.stream.v1.Progress.cursor:type_name -> dashstream.stream.v1.Cursor
-	7,  // 25: dashstream.stream.v1.CaughtUp.cursor:type_name -> dashstream.stream.v1.Cursor
-	0,  // 26: dashstream.stream.v1.Gap.reason:type_name -> dashstream.stream.v1.Gap.Reason
-	7,  // 27: dashstream.stream.v1.Gap.cursor:type_name -> dashstream.stream.v1.Cursor
-	1,  // 28: dashstream.stream.v1.Reset.reason:type_name -> dashstream.stream.v1.Reset.Reason
-	7,  // 29: dashstream.stream.v1.Reset.cursor:type_name -> dashstream.stream.v1.Cursor
-	11, // 30: dashstream.stream.v1.Partitions.partitions:type_name -> dashstream.stream.v1.PartitionRange
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	25, // 22: dashstream.stream.v1.Record.message:type_name -> dashstream.v1.DashStreamMessage
+	17, // 23: dashstream.stream.v1.Record.error:type_name -> dashstream.stream.v1.RecordError
+	16, // 24: dashstream.stream.v1.Record.headers:type_name -> dashstream.stream.v1.RecordHeader
+	7,  // 25: dashstream.stream.v1.Progress.cursor:type_name -> dashstream.stream.v1.Cursor
+	7,  // 26: dashstream.stream.v1.CaughtUp.cursor:type_name -> dashstream.stream.v1.Cursor
+	0,  // 27: dashstream.stream.v1.Gap.reason:type_name -> dashstream.stream.v1.Gap.Reason
+	7,  // 28: dashstream.stream.v1.Gap.cursor:type_name -> dashstream.stream.v1.Cursor
+	1,  // 29: dashstream.stream.v1.Reset.reason:type_name -> dashstream.stream.v1.Reset.Reason
+	7,  // 30: dashstream.stream.v1.Reset.cursor:type_name -> dashstream.stream.v1.Cursor
+	11, // 31: dashstream.stream.v1.Partitions.partitions:type_name -> dashstream.stream.v1.PartitionRange
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dashstream_stream_v1_stream_proto_init() }
@@ -1889,14 +1956,14 @@ func file_dashstream_stream_v1_stream_proto_init() {
 	}
 	file_dashstream_stream_v1_stream_proto_msgTypes[9].OneofWrappers = []any{}
 	file_dashstream_stream_v1_stream_proto_msgTypes[13].OneofWrappers = []any{}
-	file_dashstream_stream_v1_stream_proto_msgTypes[17].OneofWrappers = []any{}
+	file_dashstream_stream_v1_stream_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dashstream_stream_v1_stream_proto_rawDesc), len(file_dashstream_stream_v1_stream_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,10 +42,13 @@ type history struct {
 }
 
 // cachedPartition holds the cached segments of one partition, ascending, not
-// overlapping, and the requests that are under way.
+// overlapping, and the reads that somebody waits for.
 type cachedPartition struct {
-	pages   []*page
-	flights map[int64]*flight
+	pages []*page
+	// wanted holds the reads not begun, by offset.
+	wanted map[int64]*flight
+	// readers is how many goroutines read; turn counts what they picked.
+	readers, turn int
 }
 
 type page struct {
@@ -56,11 +59,13 @@ type page struct {
 func (p *page) from() int64 { return p.seg.Moves[0].From }
 func (p *page) next() int64 { return p.seg.Moves[0].Next }
 
-// flight is one read under way and, once done is closed, what it brought.
+// flight is one read and, once done is closed, what it brought.
 type flight struct {
-	done chan struct{}
-	segs []*Segment
-	err  error
+	// asked orders flights by when they were first wanted.
+	asked uint64
+	done  chan struct{}
+	segs  []*Segment
+	err   error
 }
 
 func newHistory(f *Feed, g *generation) *history {
@@ -83,7 +88,7 @@ func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment,
 	h.mu.Lock()
 	c := h.parts[p]
 	if c == nil {
-		c = &cachedPartition{flights: map[int64]*flight{}}
+		c = &cachedPartition{wanted: map[int64]*flight{}}
 		h.parts[p] = c
 	}
 	if pg := c.find(offset); pg != nil {
@@ -92,13 +97,17 @@ func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment,
 		h.mu.Unlock()
 		return pg.seg, nil
 	}
-	fl := c.flights[offset]
+	fl := c.wanted[offset]
 	if fl == nil {
-		fl = &flight{done: make(chan struct{})}
-		c.flights[offset] = fl
-		// The read serves whoever waits for it, so it does not end with the
+		h.clock++
+		fl = &flight{asked: h.clock, done: make(chan struct{})}
+		c.wanted[offset] = fl
+		// A read serves whoever waits for it, so it does not end with the
 		// reader that happened to come first.
-		h.f.reads.Go(func() { h.fly(p, offset, fl) })
+		if c.readers < partitionReaders {
+			c.readers++
+			h.f.reads.Go(func() { h.serve(p, c) })
+		}
 	}
 	h.mu.Unlock()
 	select {
@@ -112,21 +121,65 @@ func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment,
 	return fl.segs[0], nil
 }
 
-// fly makes one read and puts what came into the cache. It ends by its own
-// deadline.
-func (h *history) fly(p int32, offset int64, fl *flight) {
-	ctx, cancel := context.WithTimeout(h.f.background, historyMaxWait+h.f.cfg.RequestTimeout)
-	defer cancel()
-	segs, err := h.read(ctx, p, offset)
-	h.mu.Lock()
-	c := h.parts[p]
-	delete(c.flights, offset)
-	if err == nil {
-		h.store(c, segs)
+// partitionReaders is how many reads of one partition may be under way.
+const partitionReaders = 2
+
+// serve makes the reads that are wanted of a partition until there are none.
+//
+// The lowest offset goes first, so that readers who resume from many places
+// become one sweep over the log: those ahead wait until it reaches them, and
+// then go on together. Every fourth time it is the one that has waited longest,
+// so that whoever is far ahead is not starved by newcomers at the start.
+func (h *history) serve(p int32, c *cachedPartition) {
+	for {
+		h.mu.Lock()
+		offset, fl := c.pick()
+		if fl == nil {
+			c.readers--
+			h.mu.Unlock()
+			return
+		}
+		delete(c.wanted, offset)
+		h.mu.Unlock()
+
+		ctx, cancel := context.WithTimeout(h.f.background, historyMaxWait+h.f.cfg.RequestTimeout)
+		segs, err := h.read(ctx, p, offset)
+		cancel()
+
+		h.mu.Lock()
+		fl.segs, fl.err = segs, err
+		close(fl.done)
+		if err == nil {
+			h.store(c, segs)
+			c.answer(segs)
+		}
+		h.mu.Unlock()
 	}
-	h.mu.Unlock()
-	fl.segs, fl.err = segs, err
-	close(fl.done)
+}
+
+// pick chooses the next read.
+func (c *cachedPartition) pick() (int64, *flight) {
+	c.turn++
+	var best int64
+	var fl *flight
+	for o, f := range c.wanted {
+		if fl == nil || c.turn%4 != 0 && o < best || c.turn%4 == 0 && f.asked < fl.asked {
+			best, fl = o, f
+		}
+	}
+	return best, fl
+}
+
+// answer ends the waits that a read has answered on its way.
+func (c *cachedPartition) answer(segs []*Segment) {
+	for o, fl := range c.wanted {
+		i := sort.Search(len(segs), func(i int) bool { return segs[i].Moves[0].Next > o })
+		if i < len(segs) && segs[i].Moves[0].From <= o {
+			fl.segs = segs[i:]
+			close(fl.done)
+			delete(c.wanted, o)
+		}
+	}
 }
 
 func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, error) {

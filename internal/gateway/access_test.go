@@ -170,7 +170,7 @@ func TestConnectionLimitsCountTheRealClient(t *testing.T) {
 		{"198.51.100.2, 203.0.113.7", 429},
 		{"203.0.113.8", 101},
 		{"not an address", 101}, // counts for the proxy itself
-		{"203.0.113.9", 101},
+		{"2001:db8::1", 101},
 		{"203.0.113.10", 429}, // the sixth in all
 	} {
 		if got := open(tc.xff); got != tc.want {

@@ -37,8 +37,23 @@ func (s *slot) release() {
 	})
 }
 
+// site is what connections are counted for: an IPv4 address, or the /64 network
+// of an IPv6 address, which is what one customer gets and may take any address
+// of.
+func site(a netip.Addr) netip.Addr {
+	if !a.Is6() || a.IsLoopback() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
+
 // admit takes a slot, or says which limit was reached.
 func (l *limiter) admit(peer netip.Addr) (*slot, string) {
+	peer = site(peer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count >= l.total {

@@ -364,10 +364,13 @@ func (s *session) takeTime() bool {
 		return out.size == 0 || s.write(out.bufs)
 	case errors.Is(err, errKicked):
 		return true
-	default:
+	case s.hub.ctx.Err() != nil:
 		s.close(closeRestart)
-		return true
+	default:
+		s.hub.log.Error("session cannot go on", "peer", s.peer, "error", err)
+		s.close(closeInternal)
 	}
+	return true
 }
 
 // begin starts a subscription in place of the one before.

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,17 @@ const (
 	// for example after a checksum error.
 	GapUnreadable
 )
+
+func (r GapReason) String() string {
+	switch r {
+	case GapRetention:
+		return "retention"
+	case GapUnreadable:
+		return "unreadable"
+	default:
+		return fmt.Sprintf("reason %d", uint8(r))
+	}
+}
 
 // Growth says that the topic has more partitions now.
 type Growth struct {

@@ -1,0 +1,167 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Start says where a reader begins. The zero value begins at the end.
+type Start struct {
+	// Earliest begins at the oldest records that the log holds.
+	Earliest bool
+	// SinceMS begins, where not nil, at the first records with this Kafka
+	// timestamp or a later one, in milliseconds since the Unix epoch.
+	SinceMS *int64
+	// Cursor begins, where not nil, at an earlier reader's end. A partition
+	// that it leaves out begins at its oldest record.
+	Cursor *Cursor
+}
+
+// ErrNotReady is returned while the feed has not yet seen the topic.
+var ErrNotReady = errors.New("the topic has not been read yet")
+
+// CursorError says which part of a cursor is not possible.
+type CursorError struct {
+	Field  string
+	Detail string
+}
+
+func (e *CursorError) Error() string { return e.Field + ": " + e.Detail }
+
+// NewReader returns a reader that begins at start. A cursor of another stream,
+// or past the end of the log, is answered by a reader whose first step is a
+// [Reset].
+func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
+	g := f.gen.Load()
+	if g == nil {
+		return nil, errors.Join(ErrNotReady, f.lastError())
+	}
+	r := &Reader{f: f, g: g}
+	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
+		return nil, err
+	}
+	// An end that the broker does not tell now is asked for later; the reader
+	// begins without it.
+	ends, _ := f.ends(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	known := g.partitions()
+	n := len(known)
+	position := func(list map[int32]int64, p int32, otherwise int64) int64 {
+		if o, ok := list[p]; ok && o >= 0 {
+			return o
+		}
+		return otherwise
+	}
+	r.cur, r.target = make([]int64, n), make([]int64, n)
+	latest := make([]int64, n)
+	for p := range r.target {
+		r.target[p] = position(ends, int32(p), unknown)
+		// What the live reader saw last is at most too early.
+		latest[p] = position(ends, int32(p), known[p].Latest)
+	}
+	switch {
+	case start.Cursor != nil:
+		if err := r.resume(ctx, *start.Cursor, known, latest); err != nil {
+			return nil, err
+		}
+	case start.Earliest:
+		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, atStart) })
+		if err != nil && len(starts) == 0 {
+			return nil, err
+		}
+		for p := range r.cur {
+			r.cur[p] = position(starts, int32(p), known[p].Oldest)
+		}
+	case start.SinceMS != nil:
+		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, *start.SinceMS) })
+		if err != nil && len(since) == 0 {
+			return nil, err
+		}
+		for p := range r.cur {
+			// The ends were listed before: what came between the two questions
+			// lies after them. A partition that does not answer begins at its
+			// oldest record: more than was asked for, but nothing is missing.
+			o, ok := since[int32(p)]
+			switch {
+			case !ok:
+				o = known[p].Oldest
+			case o < 0: // no record is that young
+				o = latest[p]
+			}
+			r.cur[p] = min(latest[p], o)
+		}
+	default:
+		copy(r.cur, latest)
+	}
+	r.seek()
+	return r, nil
+}
+
+// learnPartitions looks for partitions that a cursor names and the feed does
+// not know: another gateway may have seen the topic grow first.
+func (f *Feed) learnPartitions(ctx context.Context, g *generation, c *Cursor) error {
+	if c == nil || c.StreamID != g.streamID {
+		return nil
+	}
+	for p := range c.Offsets {
+		if _, known := g.ring.position(0, p); known || p < 0 {
+			continue
+		}
+		_, err := f.refresh(ctx, g)
+		return err
+	}
+	return nil
+}
+
+// resume takes the positions of a cursor, or starts over where they mean
+// nothing.
+func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest []int64) error {
+	if c.StreamID != r.g.streamID {
+		r.startOver(known, Reset{Reason: ResetOtherStream, Previous: c.StreamID})
+		return nil
+	}
+	for _, p := range slices.Sorted(maps.Keys(c.Offsets)) {
+		o := c.Offsets[p]
+		switch {
+		case p < 0 || int(p) >= len(known):
+			return &CursorError{Field: fmt.Sprintf("partition %d", p), Detail: fmt.Sprintf("the topic has partitions 0 to %d", len(known)-1)}
+		case o < 0:
+			return &CursorError{Field: fmt.Sprintf("partition %d", p), Detail: fmt.Sprintf("offset %d: want 0 or more", o)}
+		}
+	}
+	for p := range r.cur {
+		o, ok := c.Offsets[int32(p)]
+		if !ok {
+			r.cur[p] = known[p].Oldest
+			continue
+		}
+		if o > max(latest[p], known[p].Latest) {
+			short, err := r.f.endsBelow(ctx, int32(p), o)
+			if err != nil {
+				return fmt.Errorf("check the cursor of partition %d: %w", p, err)
+			}
+			if short {
+				r.startOver(known, Reset{Reason: ResetTruncated, Previous: c.StreamID})
+				return nil
+			}
+		}
+		r.cur[p] = o
+	}
+	return nil
+}
+
+func (r *Reader) startOver(known []Partition, why Reset) {
+	for p := range r.cur {
+		r.cur[p] = known[p].Oldest
+	}
+	r.pending = append(r.pending, Step{Reset: &why})
+}
+
+// unknown stands for an end that the broker has not told.
+const unknown = math.MinInt64

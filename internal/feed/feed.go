@@ -372,11 +372,12 @@ func (f *Feed) endsBelow(ctx context.Context, p int32, offset int64) (bool, erro
 	}
 }
 
-// retried asks a few times for what a client waits for.
-func retried[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+// retried asks a few times for what a client waits for, until there is at least
+// a part of it.
+func retried(ctx context.Context, ask func() (map[int32]int64, error)) (map[int32]int64, error) {
 	for try := 1; ; try++ {
 		v, err := ask()
-		if err == nil || try == confirmTries {
+		if len(v) > 0 || try == confirmTries {
 			return v, err
 		}
 		select {

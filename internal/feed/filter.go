@@ -19,27 +19,34 @@ type Filter struct {
 	key     string
 }
 
+// match reports whether a record is selected. A batch is, if its own header is
+// or if any of its events would be, had it come alone.
 func (f *Filter) match(x *recordIndex) bool {
-	if f.types != 0 && (x.kind < 0 || x.kind > 63 || f.types&(1<<uint(x.kind)) == 0) {
+	if f.selects(x.kind, string(x.thread), string(x.tenant)) {
+		return true
+	}
+	for _, e := range x.inner {
+		if f.selects(x.kind, e.thread, e.tenant) || f.selects(dashstreampb.MessageType_MESSAGE_TYPE_EVENT, e.thread, e.tenant) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Filter) selects(kind dashstreampb.MessageType, thread, tenant string) bool {
+	if f.types != 0 && (kind < 0 || kind > 63 || f.types&(1<<uint(kind)) == 0) {
 		return false
 	}
 	if len(f.tenants) > 0 {
-		if _, ok := f.tenants[string(x.tenant)]; !ok {
+		if _, ok := f.tenants[tenant]; !ok {
 			return false
 		}
 	}
 	if len(f.threads) == 0 {
 		return true
 	}
-	if _, ok := f.threads[string(x.thread)]; ok {
-		return true
-	}
-	for _, t := range x.more {
-		if _, ok := f.threads[string(t)]; ok {
-			return true
-		}
-	}
-	return false
+	_, ok := f.threads[thread]
+	return ok
 }
 
 // Threads returns the thread ids that the filter asks for; empty means all.

@@ -105,6 +105,10 @@ func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 	return st, nil
 }
 
+// listTimeout bounds a question for offsets. Clients wait for it, and one broker
+// that does not answer leaves only its own partitions unknown.
+const listTimeout = 3 * time.Second
+
 // Timestamps of a ListOffsets request that ask for the ends of the log, from
 // the Kafka protocol.
 const (
@@ -117,7 +121,7 @@ const (
 // which is -1 where there is none. With an error the map holds what was
 // answered all the same.
 func (f *Feed) offsets(ctx context.Context, n int, ms int64) (map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
 	defer cancel()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1

@@ -27,9 +27,6 @@ type history struct {
 	f *Feed
 	g *generation
 
-	// slots bounds the requests in flight.
-	slots chan struct{}
-
 	// bytes is what the cached pages hold, frames included.
 	bytes atomic.Int64
 	// count is how many requests were made.
@@ -37,6 +34,9 @@ type history struct {
 
 	mu    sync.Mutex
 	parts map[int32]*cachedPartition
+	// slots bounds the requests in flight to each broker: one that hangs must
+	// not keep readers from the others.
+	slots map[int32]chan struct{}
 	// clock counts uses, so that the least recently used page goes first.
 	clock uint64
 }
@@ -69,7 +69,7 @@ type flight struct {
 }
 
 func newHistory(f *Feed, g *generation) *history {
-	return &history{f: f, g: g, slots: make(chan struct{}, 8), parts: map[int32]*cachedPartition{}}
+	return &history{f: f, g: g, parts: map[int32]*cachedPartition{}, slots: map[int32]chan struct{}{}}
 }
 
 // errRetained says that the log begins later than the offset asked for.
@@ -182,13 +182,19 @@ func (c *cachedPartition) answer(segs []*Segment) {
 	}
 }
 
-func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, error) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("read partition %d at offset %d: too many reads are waiting: %w", p, offset, context.Cause(ctx))
+// brokerReads is how many reads one broker is asked for at a time.
+const brokerReads = 4
+
+func (h *history) slot(broker int32) chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.slots[broker] == nil {
+		h.slots[broker] = make(chan struct{}, brokerReads)
 	}
+	return h.slots[broker]
+}
+
+func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, error) {
 	h.g.mu.Lock()
 	if int(p) >= len(h.g.parts) {
 		h.g.mu.Unlock()
@@ -196,6 +202,13 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 	}
 	leader, epoch := h.g.parts[p].leader, h.g.parts[p].leaderEpoch
 	h.g.mu.Unlock()
+	slot := h.slot(leader)
+	select {
+	case slot <- struct{}{}:
+		defer func() { <-slot }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read partition %d at offset %d: too many reads wait for broker %d: %w", p, offset, leader, context.Cause(ctx))
+	}
 	h.count.Add(1)
 	h.f.observer.HistoryRead(p)
 	answers, err := h.g.fetch(ctx, h.f.past, fetchRequest{
@@ -262,12 +275,20 @@ func (h *history) store(c *cachedPartition, segs []*Segment) {
 			// Overlaps the next page in part: kept, but cut to what is new.
 			s = s.before(c.pages[at].from())
 		}
-		s.mu.Lock()
-		s.grown = func(n int64) { h.bytes.Add(n) }
-		h.bytes.Add(s.bytes.Load())
-		s.mu.Unlock()
+		h.bytes.Add(s.attach(h))
 		c.pages = slices.Insert(c.pages, at, &page{seg: s, used: age})
 	}
+	h.evict()
+}
+
+func (h *history) grown(n int64) { h.bytes.Add(n) }
+
+func (h *history) trim() {
+	if h.bytes.Load() <= h.f.cfg.CacheBytes {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.evict()
 }
 

@@ -46,7 +46,17 @@ type lagging struct {
 	partition int32
 	retryAt   time.Time
 	fails     int
+	// slow counts the waits that were given up; the read goes on meanwhile.
+	slow int
 }
+
+// How long a reader waits for one partition's old records before it turns to
+// the others: a broker that hangs must not hold up what the others have. The
+// read itself goes on, and is looked for again.
+const (
+	readPatience = time.Second
+	slowPatience = 20 * time.Millisecond
+)
 
 // seek enters the hot tail at the place that fits the positions best.
 func (r *Reader) seek() {
@@ -121,7 +131,9 @@ func (r *Reader) TryNext() (step Step, ok, parked bool) {
 			continue
 		}
 		if seg == nil {
-			return Step{}, false, !r.unresolved()
+			// A read that failed is due again soon, and an end has yet to be
+			// learnt: neither can be left to whoever wakes a parked reader.
+			return Step{}, false, !r.unresolved() && len(r.behind) == 0
 		}
 		r.seq++
 		if step, ok := r.take(seg); ok {
@@ -326,7 +338,20 @@ func (r *Reader) read(ctx context.Context) (Step, bool, error) {
 		r.behind = slices.Delete(r.behind, i, i+1)
 		return Step{}, false, nil
 	}
-	seg, err := r.g.history.segment(ctx, p, r.cur[p])
+	patience := readPatience
+	if r.behind[i].slow > 0 {
+		patience = slowPatience
+	}
+	wctx, cancel := context.WithTimeout(ctx, patience)
+	seg, err := r.g.history.segment(wctx, p, r.cur[p])
+	late := wctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+	cancel()
+	if late {
+		r.behind[i].slow++
+		r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].slow))
+		return Step{}, false, nil
+	}
+	r.behind[i].slow = 0
 	var retained *errRetained
 	var unreadable *errUnreadable
 	switch {

@@ -48,8 +48,7 @@ func (r *ring) append(segs ...*Segment) {
 	r.mu.Lock()
 	for _, s := range segs {
 		s.seq = r.lo + uint64(len(r.segs))
-		s.grown = func(n int64) { r.bytes.Add(n) }
-		r.bytes.Add(s.bytes.Load() + int64(len(s.Moves))*24)
+		r.bytes.Add(s.attach(r) + int64(len(s.Moves))*24)
 		r.segs = append(r.segs, s)
 		if s.Growth != nil {
 			for p := int32(len(r.head)); int(p) < len(r.head)+len(s.Growth.Start); p++ {
@@ -65,13 +64,28 @@ func (r *ring) append(segs ...*Segment) {
 			r.at[m.Partition] = append(r.at[m.Partition], s.seq)
 		}
 	}
-	for r.bytes.Load() > r.limit && len(r.segs) > 1 {
-		r.evict()
-	}
+	r.evictOver()
 	changed := r.changed
 	r.changed = make(chan struct{})
 	r.mu.Unlock()
 	close(changed)
+}
+
+func (r *ring) grown(n int64) { r.bytes.Add(n) }
+
+func (r *ring) trim() {
+	if r.bytes.Load() <= r.limit {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.evictOver()
+}
+
+func (r *ring) evictOver() {
+	for r.bytes.Load() > r.limit && len(r.segs) > 1 {
+		r.evict()
+	}
 }
 
 func (r *ring) evict() {

@@ -63,15 +63,26 @@ type Segment struct {
 
 	seq   uint64
 	bytes atomic.Int64
-	// grown is told when a cached frame adds to the segment's size.
-	grown func(n int64)
+	// owner accounts for the segment while it holds it; guarded by mu.
+	owner holder
 
 	mu     sync.Mutex
 	frames map[FrameKey]*frame
+	// order holds the keys of frames, oldest first, and frameBytes their size.
+	order      []FrameKey
+	frameBytes int64
 
 	indexOnce sync.Once
 	index     []recordIndex
 	threads   map[string]struct{}
+}
+
+// holder keeps segments within a bound.
+type holder interface {
+	// grown is told when a cached frame adds to a segment's size.
+	grown(n int64)
+	// trim drops the oldest segments while there is too much.
+	trim()
 }
 
 // Gap says that the records From ≤ offset < To of a partition will not come.
@@ -120,6 +131,7 @@ type frame struct {
 	once    sync.Once
 	data    []byte
 	records int
+	size    int64 // guarded by the segment's lock
 }
 
 // Frame returns the encoding of the segment for a key and how many records are
@@ -134,30 +146,70 @@ func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte,
 		}
 		f = &frame{}
 		s.frames[k] = f
+		s.order = append(s.order, k)
 	}
 	s.mu.Unlock()
 	f.once.Do(func() {
 		f.data, f.records = encode(s, k.Filter)
-		s.grow(int64(len(f.data)) + 64)
+		s.grow(s.keep(k, f, int64(len(f.data))+frameOverhead))
 	})
 	return f.data, f.records
 }
 
-func (s *Segment) grow(n int64) {
+const (
+	// maxFrames and maxFrameBytes bound the encodings that are kept of one
+	// segment, beside the newest: filters come and go, and a segment stays.
+	maxFrames     = 16
+	maxFrameBytes = 1 << 20
+	frameOverhead = 96
+)
+
+// keep counts a new frame, forgets the oldest ones beyond the bounds, and
+// returns by how much the segment grew.
+func (s *Segment) keep(k FrameKey, f *frame, size int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.frames[k] != f {
+		return 0 // forgotten while it was encoded
+	}
+	before := s.frameBytes
+	f.size = size
+	s.frameBytes += size
+	for len(s.order) > 1 && (len(s.order) > maxFrames || s.frameBytes > maxFrameBytes) {
+		s.frameBytes -= s.frames[s.order[0]].size
+		delete(s.frames, s.order[0])
+		s.order = s.order[1:]
+	}
+	return s.frameBytes - before
+}
+
+func (s *Segment) grow(n int64) {
+	s.mu.Lock()
 	s.bytes.Add(n)
-	if s.grown != nil {
-		s.grown(n)
+	owner := s.owner
+	if owner != nil {
+		owner.grown(n)
+	}
+	s.mu.Unlock()
+	if owner != nil {
+		// Nothing new may come for long, while filters come and go.
+		owner.trim()
 	}
 }
 
-// detach ends the accounting of the segment with its holder and returns its
-// size.
+// attach begins the accounting of the segment with its holder.
+func (s *Segment) attach(h holder) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = h
+	return s.bytes.Load()
+}
+
+// detach ends it and returns the segment's size.
 func (s *Segment) detach() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.grown = nil
+	s.owner = nil
 	return s.bytes.Load()
 }
 
@@ -209,9 +261,11 @@ type recordIndex struct {
 	thread []byte
 	tenant []byte
 	kind   dashstreampb.MessageType
-	// more holds the further threads of a batch that mixes them.
-	more [][]byte
+	// inner holds the distinct threads and tenants of a batch's events.
+	inner []innerIndex
 }
+
+type innerIndex struct{ thread, tenant string }
 
 // buildIndex peeks into each record once, for all filters.
 func (s *Segment) buildIndex() {
@@ -223,8 +277,8 @@ func (s *Segment) buildIndex() {
 			x := indexRecord(&p, &s.Records[i])
 			s.index[i] = x
 			s.threads[string(x.thread)] = struct{}{}
-			for _, t := range x.more {
-				s.threads[string(t)] = struct{}{}
+			for _, e := range x.inner {
+				s.threads[e.thread] = struct{}{}
 			}
 		}
 		s.grow(int64(len(s.Records)) * 80)
@@ -244,14 +298,21 @@ func indexRecord(p *wire.Peeker, r *Record) recordIndex {
 	if len(pk.ThreadID) > 0 && string(pk.ThreadID) != string(r.Key) {
 		x.thread = slices.Clone(pk.ThreadID)
 	}
-	if pk.Kind == dashstreampb.MessageType_MESSAGE_TYPE_EVENT_BATCH {
-		for h, err := range pk.Events() {
-			if err != nil {
-				break
-			}
-			if t := h.ThreadID; string(t) != string(x.thread) && !slices.ContainsFunc(x.more, func(m []byte) bool { return string(m) == string(t) }) {
-				x.more = append(x.more, slices.Clone(t))
-			}
+	// The headers of the events are authoritative; the batch's own fills in
+	// what they leave out.
+	for h, err := range pk.Events() {
+		if err != nil {
+			break
+		}
+		e := innerIndex{thread: string(h.ThreadID), tenant: string(h.TenantID)}
+		if e.thread == "" {
+			e.thread = string(x.thread)
+		}
+		if e.tenant == "" {
+			e.tenant = string(x.tenant)
+		}
+		if !slices.Contains(x.inner, e) {
+			x.inner = append(x.inner, e)
 		}
 	}
 	return x
@@ -261,6 +322,9 @@ func indexRecord(p *wire.Peeker, r *Record) recordIndex {
 type segmenter struct {
 	out []*Segment
 	cur *Segment
+	// weight is what cur takes once its values are decompressed, as for a JSON
+	// client they are.
+	weight int
 }
 
 // add appends the records of one partition, which cover from ≤ offset < next.
@@ -270,7 +334,8 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 	}
 	for _, r := range records {
 		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
-		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.bytes.Load()+rec.size() > segmentBytes {
+		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, wire.DefaultMaxBytes)
+		if b.cur != nil && len(b.cur.Records) > 0 && b.weight+weight > segmentBytes {
 			b.cut()
 		}
 		if b.cur == nil {
@@ -278,6 +343,7 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 		}
 		b.cur.Records = append(b.cur.Records, rec)
 		b.cur.bytes.Add(rec.size())
+		b.weight += weight
 		b.move(partition, from, rec.Offset+1)
 		from = rec.Offset + 1
 	}
@@ -300,7 +366,7 @@ func (b *segmenter) move(p int32, from, next int64) {
 func (b *segmenter) cut() {
 	if b.cur != nil {
 		b.out = append(b.out, b.cur)
-		b.cur = nil
+		b.cur, b.weight = nil, 0
 	}
 }
 

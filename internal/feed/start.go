@@ -156,6 +156,18 @@ func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest
 	return nil
 }
 
+// TakeReset returns why a new reader does not begin where its start says, so
+// that it can be told before anything else; nil where it does. Otherwise the
+// reader's first step says it.
+func (r *Reader) TakeReset() *Reset {
+	if len(r.pending) == 0 || r.pending[0].Reset == nil {
+		return nil
+	}
+	why := r.pending[0].Reset
+	r.pending = r.pending[1:]
+	return why
+}
+
 func (r *Reader) startOver(known []Partition, why Reset) {
 	for p := range r.cur {
 		r.cur[p] = known[p].Oldest

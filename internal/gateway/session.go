@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -58,6 +59,8 @@ type session struct {
 	closing *CloseCode
 	// interrupt ends the worker's wait for Kafka.
 	interrupt context.CancelCauseFunc
+	// beginning: the wait is for a subscription to begin.
+	beginning bool
 	// filtered: the subscription has a filter.
 	filtered bool
 	acked    *feed.Cursor
@@ -123,7 +126,9 @@ func (s *session) kick() {
 		return
 	}
 	s.mu.Lock()
-	if s.interrupt != nil {
+	// What only has to be written can wait until a subscription has begun;
+	// otherwise a client that pings would never get one.
+	if s.interrupt != nil && (!s.beginning || s.wanted != nil || s.closing != nil) {
 		s.interrupt(errKicked)
 	}
 	s.mu.Unlock()
@@ -258,6 +263,7 @@ func (s *session) pull(out *outbox) pullResult {
 			return pulledAll
 		}
 		s.step(out, step)
+		s.progress(out)
 	}
 	return pulledSome
 }
@@ -299,9 +305,7 @@ func (s *session) step(out *outbox, step feed.Step) {
 	case step.Growth != nil:
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Partitions{Partitions: &streampb.Partitions{Partitions: s.hub.ranges()}}})
 	case step.Reset != nil:
-		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Reset_{Reset_: &streampb.Reset{
-			Reason: resetReason(step.Reset.Reason), PreviousStreamId: step.Reset.Previous, Cursor: cursorPB(s.reader.Cursor()),
-		}}})
+		s.tell(out, s.reset(step.Reset))
 	case step.CaughtUp:
 		s.untold = false
 		if s.replay != nil {
@@ -310,6 +314,12 @@ func (s *session) step(out *outbox, step feed.Step) {
 		}
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_CaughtUp{CaughtUp: &streampb.CaughtUp{Cursor: cursorPB(s.reader.Cursor())}}})
 	}
+}
+
+func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
+	return &streampb.ServerFrame{Frame: &streampb.ServerFrame_Reset_{Reset_: &streampb.Reset{
+		Reason: resetReason(why.Reason), PreviousStreamId: why.Previous, Cursor: cursorPB(s.reader.Cursor()),
+	}}}
 }
 
 // segment returns the encoded segment, shared with every session that has the
@@ -343,11 +353,11 @@ func (s *session) takeTime() bool {
 	wanted := s.wanted
 	s.wanted = nil
 	other := wanted == nil && (len(s.control) > 0 || s.closing != nil)
-	s.interrupt = cancel
+	s.interrupt, s.beginning = cancel, wanted != nil
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.interrupt = nil
+		s.interrupt, s.beginning = nil, false
 		s.mu.Unlock()
 	}()
 	if wanted != nil {
@@ -361,8 +371,9 @@ func (s *session) takeTime() bool {
 	switch {
 	case err == nil:
 		s.step(&out, step)
+		s.progress(&out)
 		return out.size == 0 || s.write(out.bufs)
-	case errors.Is(err, errKicked):
+	case errors.Is(context.Cause(ctx), errKicked):
 		return true
 	case s.hub.ctx.Err() != nil:
 		s.close(closeRestart)
@@ -382,14 +393,13 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 	switch {
 	case errors.As(err, &bad):
 		s.refuse(badField("subscribe.start.cursor", "%v", bad))
-		return true
-	case errors.Is(err, errKicked):
-		// Asked to do something else first; a newer subscription wins.
-		s.mu.Lock()
-		if s.wanted == nil {
-			s.wanted = want
+		if s.enc == encodingSSE {
+			s.close(closeBadFrame) // it has no way to ask for something else
 		}
-		s.mu.Unlock()
+		return true
+	case errors.Is(context.Cause(ctx), errKicked):
+		// The session ends, or a newer subscription takes the place of this
+		// one. The Kafka client's error does not say so, but the context does.
 		return true
 	case err != nil:
 		s.hub.log.Warn("subscription cannot begin", "peer", s.peer, "error", err)
@@ -401,6 +411,11 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 	s.untold = false
 	s.hub.join(s, want)
 	var out outbox
+	// What is void is said first: a client that is cut off in between must not
+	// take over the new cursor with the old state.
+	if why := reader.TakeReset(); why != nil {
+		s.tell(&out, s.reset(why))
+	}
 	s.tell(&out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Subscribed{Subscribed: &streampb.Subscribed{Cursor: cursorPB(reader.Cursor())}}})
 	return s.write(out.bufs)
 }
@@ -539,15 +554,45 @@ func (s *session) fail(err error) {
 	s.finish()
 }
 
-// finish ends the session: once, from its worker.
+// finish ends the session: once, from its worker. What the client may still be
+// sending is left to the session's reader, see [session.linger].
 func (s *session) finish() {
 	if s.state.Swap(stateClosed) == stateClosed {
 		return
 	}
 	s.hub.leave(s)
 	s.reader = nil
-	_ = s.conn.Close() // the client learns the same from the end of the stream
+	half, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || s.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		_ = s.conn.Close() // the client learns the same from the end of the stream
+	}
 	close(s.done)
+}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 16 << 20
+)
+
+// readForever lets an idle client take its time again, unless the session has
+// ended meanwhile: then the deadline of its end stands.
+func (s *session) readForever() error {
+	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if s.state.Load() == stateClosed {
+		return s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	}
+	return nil
+}
+
+// linger takes what the client still sends and then closes the connection: were
+// it closed with bytes unread, the system would reset it, and the client might
+// lose the close frame that says why.
+func (s *session) linger() {
+	<-s.done
+	_, _ = io.CopyN(io.Discard, s.conn, lingerBytes) // until the client closes, or the deadline
+	_ = s.conn.Close()
 }
 
 func gapReason(r feed.GapReason) streampb.Gap_Reason {

@@ -68,7 +68,7 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request, slot *slot) {
 		var b [1]byte
 		_, err := io.ReadFull(s.conn, b[:])
 		g.readFailed(s, err)
-		<-s.done
+		s.linger()
 	})
 }
 

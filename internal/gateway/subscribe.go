@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/feed"
@@ -55,8 +56,8 @@ func decodeClientFrame(enc encoding, data []byte) (*streampb.ClientFrame, *field
 		if err := proto.Unmarshal(data, f); err != nil {
 			return nil, badField("frame", "not a protobuf ClientFrame: %v", err)
 		}
-		if len(f.ProtoReflect().GetUnknown()) > 0 {
-			return nil, badField("frame", "unknown fields")
+		if hasUnknown(f.ProtoReflect()) {
+			return nil, badField("frame", "a field that this server does not know")
 		}
 		return f, nil
 	}
@@ -67,6 +68,27 @@ func decodeClientFrame(enc encoding, data []byte) (*streampb.ClientFrame, *field
 		return nil, badField("frame", "not a JSON ClientFrame: %s", clip(err.Error(), 200))
 	}
 	return f, nil
+}
+
+// hasUnknown looks for unknown fields at every depth.
+func hasUnknown(m protoreflect.Message) bool {
+	if len(m.GetUnknown()) > 0 {
+		return true
+	}
+	found := false
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Message() == nil:
+		case f.IsList():
+			for i := range v.List().Len() {
+				found = found || hasUnknown(v.List().Get(i).Message())
+			}
+		default:
+			found = found || hasUnknown(v.Message())
+		}
+		return !found
+	})
+	return found
 }
 
 // checkSubscribe turns a Subscribe into what the feed understands.

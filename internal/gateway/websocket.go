@@ -128,7 +128,7 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 	g.sessions.Go(func() {
 		defer slot.release()
 		g.readWS(s, buffered)
-		<-s.done
+		s.linger()
 	})
 }
 
@@ -192,7 +192,7 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			}
 			if message == nil {
 				// Between messages an idle client may take its time again.
-				if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+				if err := s.readForever(); err != nil {
 					g.readFailed(s, err)
 					return
 				}
@@ -221,7 +221,7 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			}
 			continue
 		}
-		if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+		if err := s.readForever(); err != nil {
 			g.readFailed(s, err)
 			return
 		}

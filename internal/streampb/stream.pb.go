@@ -1302,8 +1302,7 @@ func (x *RecordHeader) GetValue() []byte {
 
 type RecordError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A stable word: empty, too_large, unknown_framing, decompress,
-	// malformed, schema_version, missing_header.
+	// A stable word; docs/protocol.md lists them.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
 	ValueBytes    int64  `protobuf:"varint,3,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"`

@@ -69,6 +69,9 @@ func New(ctx context.Context, opts Options) (*App, error) {
 	if err := opts.Gateway.Validate(); err != nil {
 		return nil, err
 	}
+	if opts.Gateway.Pprof && !httpserve.Loopback(opts.Gateway.Addr()) {
+		return nil, fmt.Errorf("--pprof (DASHSTREAM_PPROF) shows memory to whoever connects, and %s is beyond this machine: want a loopback address, such as 127.0.0.1:3002", opts.Gateway.Addr())
+	}
 	a := &App{opts: opts, log: opts.Logger, kafka: opts.Kafka, registry: prometheus.NewRegistry(), health: httpserve.NewHealth()}
 	a.mismatches = promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
 		Name: "dashstream_topic_config_mismatches",
@@ -119,6 +122,8 @@ func (a *App) build(ctx context.Context) error {
 
 	hc := httpserve.DefaultConfig()
 	hc.Name, hc.Addr, hc.Handler, hc.Health, hc.Pprof, hc.Logger = "gateway", a.opts.Gateway.Addr(), a.routes(), a.health, a.opts.Gateway.Pprof, a.log
+	// The id of the last server-sent event names every partition.
+	hc.MaxHeaderBytes = 256 << 10
 	a.http, err = httpserve.New(hc)
 	if err != nil {
 		return err

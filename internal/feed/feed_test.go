@@ -30,9 +30,9 @@ func startFeed(t *testing.T, c *testkafka.Cluster, topic string, change func(*fe
 	return runFeed(t, cfg, c.Brokers())
 }
 
-func runFeed(t *testing.T, cfg feed.Config, brokers []string) *feed.Feed {
+func runFeed(t *testing.T, cfg feed.Config, brokers []string, more ...kgo.Opt) *feed.Feed {
 	t.Helper()
-	f, err := feed.New(cfg, feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(brokers...)}})
+	f, err := feed.New(cfg, feed.Deps{Options: append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, more...)})
 	if err != nil {
 		t.Fatal(err)
 	}

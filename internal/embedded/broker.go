@@ -20,6 +20,7 @@ type Broker struct {
 	cluster *kfake.Cluster
 	logger  *slog.Logger
 	fakeLog *fakeLogger
+	ends    *ends
 
 	stopRetention context.CancelFunc
 	retaining     sync.WaitGroup
@@ -71,7 +72,11 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	undo = append(undo, b.ln.Close)
 
 	starts := &logStarts{log: b.dir.log()}
-	rec := &recovery{log: b.dir.log(), starts: starts, logger: b.logger}
+	reached, err := readEnds(b.dir.log(), b.dir.id.ClusterID, b.logger)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
+	rec := &recovery{log: b.dir.log(), starts: starts, logger: b.logger, ends: reached, lost: b.changeID}
 	if err := rec.run(ctx); err != nil {
 		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
 	}
@@ -80,6 +85,10 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	}
 	undo = append(undo, func() error { b.cluster.Close(); return nil })
 	if err := rec.finish(b.cluster); err != nil {
+		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	}
+	b.ends = &ends{log: b.dir.log(), id: b.dir.id.ClusterID, fsync: b.opts.Fsync, logger: b.logger, cluster: b.cluster}
+	if err := b.ends.record(true); err != nil {
 		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
 	}
 	// The names of a first start's files have to be on disk before a client's records are.
@@ -95,6 +104,7 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	retentionCtx, cancel := context.WithCancel(context.Background())
 	b.stopRetention = cancel
 	b.retaining.Go(func() { ret.run(retentionCtx, b.opts.RetentionInterval) })
+	b.retaining.Go(func() { b.ends.run(retentionCtx) })
 	close(b.ln.open)
 	b.logger.Info("embedded broker started", "addr", b.Addr(), "data_dir", b.dir.path, "cluster_id", b.dir.id.ClusterID, "fsync", b.opts.Fsync)
 	return nil
@@ -129,7 +139,18 @@ func (b *Broker) fakeOptions() []kfake.Opt {
 // Addr is the address clients connect to, with the real port.
 func (b *Broker) Addr() string { return b.ln.Addr().String() }
 
-// ClusterID is the id made when the data directory was, and kept since.
+// changeID makes the directory another stream, after records that clients may have seen were lost.
+func (b *Broker) changeID() error {
+	old := b.dir.id.ClusterID
+	if err := b.dir.changeID(); err != nil {
+		return err
+	}
+	b.logger.Warn("the log gets a new cluster id, so that clients start over rather than go on at offsets that other records will have",
+		"was", old, "is", b.dir.id.ClusterID)
+	return nil
+}
+
+// ClusterID is the id made when the data directory was. It is kept unless a start finds that records are lost.
 func (b *Broker) ClusterID() string { return b.dir.id.ClusterID }
 
 // Close stops accepting, finishes the request at hand, writes the state that makes the next start fast, closes the
@@ -151,12 +172,13 @@ func (b *Broker) shutdown() {
 	lnErr := b.ln.Close()
 	b.stopRetention()
 	b.retaining.Wait() // kfake's methods block for ever once it is closed
+	endsErr := b.ends.record(false)
 	b.fakeLog.keepErrors()
 	b.cluster.Close()
 	// kfake tells its connections to end but does not wait for them; they end at once.
 	ctx, cancel := context.WithTimeout(context.Background(), stallTimeout)
 	defer cancel()
-	b.closeErr = errors.Join(lnErr, b.fakeLog.kept(), b.ln.drain(ctx), b.dir.release())
+	b.closeErr = errors.Join(lnErr, endsErr, b.fakeLog.kept(), b.ln.drain(ctx), b.dir.release())
 	if b.closeErr != nil {
 		b.closeErr = fmt.Errorf("embedded broker: close (the log is whole; the next start reads it): %w", b.closeErr)
 	}

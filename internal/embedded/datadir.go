@@ -18,7 +18,7 @@ import (
 
 // The data directory:
 //
-//	broker.json   identity: format and cluster id, written once
+//	broker.json   identity: format and cluster id, rewritten only when records are lost
 //	broker.lock   held by the process that owns the directory
 //	broker.pid    the pid of that process, for the error a second one gives
 //	log/          kfake's directory: meta.json, topics.json, groups.log, pids.log, partitions/TOPIC-N/OFFSET.dat
@@ -30,6 +30,7 @@ const (
 	lockFile       = "broker.lock"
 	pidFile        = "broker.pid"
 	logDir         = "log"
+	metaFile       = "meta.json" // of kfake
 	identityFormat = 1
 	fakeFormat     = 1 // kfake's currentPersistVersion
 )
@@ -41,6 +42,8 @@ type identity struct {
 	Format    int       `json:"format"`
 	ClusterID string    `json:"cluster_id"`
 	Created   time.Time `json:"created"`
+	// Previous is the cluster id before the last change, which kfake's files may still have if the change was cut short.
+	Previous string `json:"previous_cluster_id,omitempty"`
 }
 
 // dataDir is a locked and checked data directory.
@@ -136,13 +139,44 @@ func (d *dataDir) identify() error {
 		return err
 	}
 	d.id = identity{Format: identityFormat, ClusterID: newClusterID(), Created: time.Now().UTC().Truncate(time.Second)}
-	if raw, err = json.Marshal(d.id); err != nil {
-		return err
-	}
-	if err := writeFileAtomic(file, append(raw, '\n')); err != nil {
+	if err := d.id.write(d.path); err != nil {
 		return err
 	}
 	return os.Mkdir(d.log(), 0o700)
+}
+
+func (id identity) write(dir string) error {
+	raw, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	return writeFileAtomic(filepath.Join(dir, identityFile), append(raw, '\n'))
+}
+
+// changeID gives the directory a new cluster id. kfake must not run yet.
+func (d *dataDir) changeID() error {
+	next := d.id
+	next.Previous, next.ClusterID = d.id.ClusterID, newClusterID()
+	if err := next.write(d.path); err != nil {
+		return err
+	}
+	d.id = next
+	return d.writeMeta()
+}
+
+// writeMeta brings kfake's copy of the cluster id up to date, if there is one.
+func (d *dataDir) writeMeta() error {
+	meta := make(map[string]any)
+	path := filepath.Join(d.log(), metaFile)
+	if found, err := readJSON(path, &meta); err != nil || !found {
+		return err
+	}
+	meta["cluster_id"] = d.id.ClusterID
+	raw, err := json.Marshal(meta)
+	if err != nil {
+		return err
+	}
+	return writeFileAtomic(path, raw)
 }
 
 // check compares kfake's files with the identity. A missing meta.json is a first start that was cut short only as long as
@@ -152,13 +186,19 @@ func (d *dataDir) check() error {
 		Version   int    `json:"version"`
 		ClusterID string `json:"cluster_id"`
 	}
-	found, err := readJSON(filepath.Join(d.log(), "meta.json"), &meta)
+	found, err := readJSON(filepath.Join(d.log(), metaFile), &meta)
 	if err != nil {
 		return damaged(err)
 	}
 	if found {
 		if meta.Version > fakeFormat {
 			return fmt.Errorf("%s/meta.json has version %d, written by a newer version; this one reads up to %d", logDir, meta.Version, fakeFormat)
+		}
+		if meta.ClusterID == d.id.Previous && meta.ClusterID != d.id.ClusterID {
+			if err := d.writeMeta(); err != nil { // a change that was cut short
+				return err
+			}
+			meta.ClusterID = d.id.ClusterID
 		}
 		if meta.ClusterID != d.id.ClusterID {
 			return fmt.Errorf("%s/meta.json has cluster id %q but %s has %q; the directory mixes two brokers' files",

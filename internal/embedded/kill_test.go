@@ -263,8 +263,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			l := ledger{records: make(map[position]string)}
 			lastStart := make(map[int32]int64)
 			var restarts []time.Duration
+			id := ""
 			for round := range rounds {
 				c := startChild(t, dir, "127.0.0.1:0", tc.fsync)
+				if got := clusterID(t, dir); id != "" && got != id {
+					t.Errorf("the cluster id changed after kill %d, which loses nothing", round)
+				}
+				id = clusterID(t, dir)
 				if round == 0 {
 					createTopic(t, client(t, c.addr), killTopic, killPartitions, tc.configs)
 				} else {
@@ -281,6 +286,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			// The last word is an orderly start and stop in this process.
 			b := start(t, embedded.Options{DataDir: dir})
+			if b.ClusterID() != id {
+				t.Error("the cluster id changed after the last kill, which loses nothing")
+			}
 			l.verify(t, b.Addr())
 			stop(t, b)
 			b = start(t, embedded.Options{DataDir: dir})

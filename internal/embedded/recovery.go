@@ -35,7 +35,11 @@ type recovery struct {
 	log    string
 	starts *logStarts
 	logger *slog.Logger
+	ends   endsFileContent // as the last run left them
+	// lost is called, at most once, before anything is cut off a log that lost records which clients may have seen.
+	lost func() error
 
+	toldLoss bool
 	// after is the log starts that can only be set once kfake runs.
 	after []partitionStart
 }
@@ -56,6 +60,11 @@ func (r *recovery) run(ctx context.Context) error {
 	}
 	for _, name := range []string{"groups.log", pidsFile} {
 		if err := r.cutEntries(filepath.Join(r.log, name)); err != nil {
+			return err
+		}
+	}
+	if r.ends.machineWentDown() {
+		if err := r.loss("the machine went down while the broker ran, and what it wrote last may not have reached the disk"); err != nil {
 			return err
 		}
 	}
@@ -84,6 +93,19 @@ func (r *recovery) run(ctx context.Context) error {
 	}
 	r.logger.Warn("the broker was not shut down in order; its log was read and put right", "partitions", read, "took", time.Since(began).Round(time.Millisecond))
 	return producers.write()
+}
+
+// loss makes the stream another one.
+func (r *recovery) loss(why string, args ...any) error {
+	r.logger.Warn("records that clients may have seen are lost: "+why, args...)
+	if r.toldLoss {
+		return nil
+	}
+	if err := r.lost(); err != nil {
+		return fmt.Errorf("change the cluster id: %w", err)
+	}
+	r.toldLoss = true
+	return nil
 }
 
 // finish sets the log starts that had to wait for kfake. No client is connected yet.
@@ -122,7 +144,14 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 	if fits && snap.LogStart >= start {
 		return false, nil
 	}
-	if len(segs) == 0 && start == 0 {
+	reached := r.ends.of(t.ID, p)
+	if snap != nil {
+		reached = max(reached, snap.HighWatermark)
+	}
+	if n := len(segs); n > 0 {
+		reached = max(reached, segs[n-1].base)
+	}
+	if len(segs) == 0 && start == 0 && reached == 0 {
 		return false, nil // never written
 	}
 
@@ -130,6 +159,14 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 	log, err := r.readLog(t.Name, p, segs, producers)
 	if err != nil {
 		return false, err
+	}
+	if end := max(log.next, start); end < reached {
+		if err := r.loss("the log ends before the offset that it had reached", "topic", t.Name, "partition", p, "next_offset", end, "reached", reached); err != nil {
+			return false, err
+		}
+	}
+	if len(segs) == 0 && start == 0 {
+		return false, removeFile(filepath.Join(dir, snapshotFile)) // all of it is gone
 	}
 	if log.next < start {
 		// Every record was removed. A batch without records in front of the log start keeps the place.
@@ -164,7 +201,7 @@ type partitionLog struct {
 
 func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, producers *producers) (partitionLog, error) {
 	var log partitionLog
-	for _, seg := range segs {
+	for i, seg := range segs {
 		valid, err := func() (int64, error) {
 			f, err := os.Open(seg.path)
 			if err != nil {
@@ -185,6 +222,17 @@ func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, pr
 			return log, err
 		}
 		if valid < seg.size {
+			if i == len(segs)-1 {
+				torn, err := tornEnd(seg, valid, max(log.next, seg.base))
+				if err != nil {
+					return log, err
+				}
+				if !torn {
+					if err := r.loss("a log file is damaged", "file", seg.path, "at", valid, "next_offset", log.next); err != nil {
+						return log, err
+					}
+				}
+			}
 			r.logger.Warn("cut a torn or damaged end off a log file", "file", seg.path, "bytes", seg.size-valid, "next_offset", log.next)
 			if err := os.Truncate(seg.path, valid); err != nil {
 				return log, err
@@ -200,6 +248,29 @@ func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, pr
 		log.segments = append(log.segments, snapshotSegment{Base: seg.base, Size: valid})
 	}
 	return log, nil
+}
+
+// tornEnd reports whether the file ends, from the byte on, in the beginning of the batch of the next offset and nothing
+// else. That is what a process leaves that is killed while it writes; nobody has seen the batch.
+func tornEnd(seg segmentFile, from, next int64) (bool, error) {
+	f, err := os.Open(seg.path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	rest := seg.size - from
+	h := make([]byte, min(rest, batchHeaderBytes))
+	if _, err := f.ReadAt(h, from); err != nil {
+		return false, err
+	}
+	if len(h) >= 8 && int64(binary.BigEndian.Uint64(h)) != next {
+		return false, nil
+	}
+	if len(h) < batchHeaderBytes {
+		return true, nil
+	}
+	b, ok := parseBatch(h)
+	return ok && b.size > rest, nil
 }
 
 func indexFile(segment string) string { return segment[:len(segment)-len(".dat")] + ".idx" }

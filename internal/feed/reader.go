@@ -135,6 +135,11 @@ func (r *Reader) TryNext() (step Step, ok, parked bool) {
 			// learnt: neither can be left to whoever wakes a parked reader.
 			return Step{}, false, !r.unresolved() && len(r.behind) == 0
 		}
+		if r.isNews(seg) {
+			r.learn(r.g.partitions())
+			r.findBehind()
+			return r.TryNext()
+		}
 		r.seq++
 		if step, ok := r.take(seg); ok {
 			return step, true, false
@@ -262,16 +267,28 @@ func (r *Reader) jump() {
 	lo, start := r.g.ring.startPositions()
 	r.seq = lo
 	if len(start) > len(r.cur) {
-		// The segment that announced these partitions was dropped too.
-		known := r.g.partitions()
-		growth := &Growth{Start: map[int32]int64{}}
-		for p := len(r.cur); p < len(start); p++ {
-			growth.Start[int32(p)] = r.g.firstOffset(int32(p), known[p].Oldest)
-			r.cur = append(r.cur, growth.Start[int32(p)])
-		}
-		r.pending = append(r.pending, Step{Growth: growth})
+		r.learn(r.g.partitions()[:len(start)])
 	}
 	r.findBehind()
+}
+
+// isNews reports whether a segment moves a partition that the reader does not
+// know: the segment that announced it was dropped before the reader came to it.
+func (r *Reader) isNews(seg *Segment) bool {
+	return slices.ContainsFunc(seg.Moves, func(m Move) bool { return int(m.Partition) >= len(r.cur) })
+}
+
+// learn adds the partitions that the reader does not know and has them
+// announced.
+func (r *Reader) learn(known []Partition) {
+	growth := &Growth{Start: map[int32]int64{}}
+	for p := len(r.cur); p < len(known); p++ {
+		growth.Start[int32(p)] = r.g.firstOffset(int32(p), known[p].Oldest)
+		r.cur = append(r.cur, growth.Start[int32(p)])
+	}
+	if len(growth.Start) > 0 {
+		r.pending = append(r.pending, Step{Growth: growth})
+	}
 }
 
 // dueBehind returns the place in behind of the partition to read next, or -1.

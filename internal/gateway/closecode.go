@@ -25,8 +25,9 @@ var (
 	closeSlow = CloseCode{4001, "slow consumer", true}
 	// closeUnavailable: the stream cannot be read now.
 	closeUnavailable = CloseCode{4002, "stream unavailable", true}
-	// closeTimeout: the client answered no ping.
-	closeTimeout = CloseCode{4003, "no answer to ping", true}
+	// closeTimeout: the client answered no ping, or did not end a message that it
+	// began.
+	closeTimeout = CloseCode{4003, "client timeout", true}
 	// closeInternal: a fault of the gateway, in this session alone.
 	closeInternal = CloseCode{4004, "internal error", true}
 	// closeBadFrame: a frame that is not of the protocol.

@@ -401,6 +401,8 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 		// The session ends, or a newer subscription takes the place of this
 		// one. The Kafka client's error does not say so, but the context does.
 		return true
+	case err != nil && s.left():
+		return true
 	case err != nil:
 		s.hub.log.Warn("subscription cannot begin", "peer", s.peer, "error", err)
 		s.close(closeUnavailable)
@@ -548,10 +550,18 @@ func (s *session) fail(err error) {
 		s.hub.metrics.slow.Inc()
 		s.hub.metrics.sendTimeouts.Inc()
 		s.hub.log.Info("client took nothing within the send timeout", "peer", s.peer, "timeout", s.hub.cfg.SendTimeout)
-	} else {
+	} else if !s.left() {
 		s.hub.metrics.sendFailed.Inc()
 	}
 	s.finish()
+}
+
+// left reports whether the client has gone by itself: then a write that fails is
+// no news.
+func (s *session) left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing != nil && *s.closing == closeNormal
 }
 
 // finish ends the session: once, from its worker. What the client may still be

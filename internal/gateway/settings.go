@@ -65,7 +65,8 @@ func (s Settings) Addr() string {
 func (s Settings) Validate() error {
 	var errs []error
 	if err := httpserve.ValidateAddr(s.Addr()); err != nil {
-		errs = append(errs, fmt.Errorf("--listen: %w", err))
+		// Whether an address that is none needs a token, nobody can say.
+		return fmt.Errorf("--listen: %w", err)
 	}
 	token, err := s.token()
 	if err != nil {

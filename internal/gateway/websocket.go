@@ -277,7 +277,11 @@ func (g *Gateway) clientMessage(s *session, opcode ws.OpCode, message []byte) bo
 // readFailed ends a session whose client is gone or broke off in a frame.
 func (g *Gateway) readFailed(s *session, err error) {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		// A message that was begun did not come whole: it may do so next time.
+		s.close(closeTimeout)
+		return
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 	default:
 		g.log.Debug("reading from client failed", "peer", s.peer, "error", err)
 	}

@@ -85,6 +85,10 @@ func New(opts ...Option) (*Producer, error) {
 		janitor:    make(chan struct{}),
 		janitorEnd: make(chan struct{}),
 	}
+	if p.redactor != nil {
+		// Once for all: messages with state are not cleaned a second time when they are sent.
+		p.cfg.kafka.TenantID = p.redactor.Text(p.cfg.kafka.TenantID)
+	}
 	p.wake = sync.NewCond(&p.mu)
 	clientOpts, err := cfg.kafka.ClientOptions(cfg.logger, cfg.clientID)
 	if err != nil {

@@ -84,7 +84,9 @@ func (prog Program) Run(ctx context.Context) int {
 
 func (prog Program) printError(err error) {
 	for _, e := range unjoin(err) {
-		say(prog.Stderr, "%s: error: %v", programName, e)
+		for line := range strings.SplitSeq(e.Error(), "\n") {
+			say(prog.Stderr, "%s: error: %s", programName, line)
+		}
 	}
 	if coded, ok := errors.AsType[*codedError](err); ok && coded.try != "" {
 		say(prog.Stderr, "Try: %s", coded.try)

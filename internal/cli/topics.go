@@ -148,7 +148,12 @@ func (c *topicsEnsure) Run(ctx context.Context, p *Process) error {
 		}
 	}
 	if len(breaking) > 0 {
-		errs = append(errs, &topics.MismatchError{Differences: breaking})
+		// They were printed above; the error says only that they are why it failed.
+		plural := "s"
+		if len(breaking) == 1 {
+			plural = ""
+		}
+		errs = append(errs, fmt.Errorf("%d breaking difference%s left; see above", len(breaking), plural))
 	}
 	return errors.Join(errs...)
 }

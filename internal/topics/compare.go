@@ -78,8 +78,11 @@ func (c *comparison) partitions(live Live) {
 	have, want := len(live.Partitions), int(c.def.Partitions)
 	switch {
 	case have < want:
-		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Breaking, "consumers cannot share the work as planned",
-			"run: dashstream topics ensure --raise-partitions; threads that are running then move to other partitions, so do it while no agents run")
+		fix := "nothing, when it is intended; else run: dashstream topics ensure --raise-partitions; threads that are running then move to other partitions, so do it while no agents run"
+		if int32(have) == Main(c.def.Name, Embedded).Partitions {
+			fix = "nothing, when it is a topic of dashstream up (compare it with --profile embedded); else run: dashstream topics ensure --raise-partitions; threads that are running then move to other partitions, so do it while no agents run"
+		}
+		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "fewer consumers can share the work than planned", fix)
 	case have > want:
 		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "Kafka cannot take partitions away, and more do no harm",
 			fmt.Sprintf("nothing, or define it so: --partitions %d", have))

@@ -155,7 +155,7 @@ func TestCompare(t *testing.T) {
 		says     []string
 	}{
 		{"missing", func(l *topics.Live) { l.Exists = false }, topics.Topic, topics.Breaking, []string{"dashstream topics ensure"}},
-		{"fewer partitions", func(l *topics.Live) { l.Partitions = l.Partitions[:4] }, topics.Partitions, topics.Breaking, []string{"is 4", "says 10", "--raise-partitions", "other partitions"}},
+		{"fewer partitions", func(l *topics.Live) { l.Partitions = l.Partitions[:4] }, topics.Partitions, topics.Notice, []string{"is 4", "says 10", "--raise-partitions", "other partitions"}},
 		{"more partitions", func(l *topics.Live) { l.Partitions = append(l.Partitions, l.Partitions[0]) }, topics.Partitions, topics.Notice, []string{"is 11", "says 10", "cannot take partitions away"}},
 		{"fewer replicas of one partition", func(l *topics.Live) { l.Partitions[3].Replicas = []int32{1} }, topics.Replication, topics.Breaking, []string{"is 1", "says 3", "kafka-reassign-partitions"}},
 		{"retention shorter", set(topics.RetentionMs, "3600000"), topics.RetentionMs, topics.Notice, []string{"1h0m0s", "7 d", "earlier than planned", "when it is intended", "--update-configs"}},

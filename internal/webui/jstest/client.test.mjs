@@ -357,6 +357,54 @@ test("a cursor of another stream waits for the reset before anything else", () =
   assert.equal(client.cursor.streamId, "stream-a");
 });
 
+test("a reset before subscribed voids the view, of another stream and of a log cut short", () => {
+  for (const [name, reason] of [["stream-b", "REASON_OTHER_STREAM"], ["stream-a", "REASON_TRUNCATED"]]) {
+    for (const broken of [false, true]) {
+      const log = filled(1, 9);
+      const { world, model, client } = setup(log);
+      client.run();
+      world.serve({ batch: 9 });
+      world.socket.drop();
+      world.clock.advance(MAX_DELAY_MS);
+      const fresh = new Log(1, name);
+      const p = new Producer("new");
+      fresh.append(0, p.event("GRAPH_START"));
+      fresh.append(0, p.event("GRAPH_END"));
+      world.log = fresh;
+      assert.equal(world.begin().cursor.partitions[0].nextOffset, "9");
+      world.socket.give({ reset: { reason, previousStreamId: "stream-a", cursor: fresh.cursor([[0, 0n]]) } });
+      assert.equal(client.status, "connecting", reason);
+      assert.equal(model.list().length, 0, "what is void is not shown");
+      assert.deepEqual([client.cursor.streamId, positions(client.cursor)], [name, { 0: 0 }]);
+      if (broken) {
+        // Lost between the two: it comes back from the reset, not from before it.
+        world.socket.drop();
+        world.clock.advance(MAX_DELAY_MS);
+        assert.deepEqual(world.begin().cursor, { streamId: name, partitions: [{ partition: 0, nextOffset: "0" }] });
+      }
+      world.socket.give({ subscribed: { cursor: fresh.cursor([[0, 0n]]) } });
+      for (const f of fresh.read(new Map([[0, 0n]]))) world.socket.give(f);
+      world.socket.give({ caughtUp: { cursor: fresh.cursor([[0, 2n]]) } });
+      assert.deepEqual(model.list().map((r) => [r.thread.id, r.status]), [["new", "ended"]], reason);
+      assert.deepEqual([client.status, client.resets.count, client.cursor.streamId, positions(client.cursor)], ["live", 1, name, { 0: 2 }]);
+      world.clock.advance(1000);
+      assert.equal(load(world.env.storage).cursor.streamId, name);
+    }
+  }
+  // The subscribed that follows is of the stream of the reset.
+  const log = filled(1, 3);
+  const { world, client } = setup(log);
+  client.run();
+  world.serve({ batch: 3 });
+  world.socket.drop();
+  world.clock.advance(MAX_DELAY_MS);
+  world.begin();
+  world.socket.give({ reset: { reason: "REASON_OTHER_STREAM", cursor: { streamId: "stream-b" } } });
+  world.socket.give({ subscribed: { cursor: log.cursor([[0, 3n]]) } });
+  assert.match(client.detail, /subscribed to stream stream-a after a reset to stream-b/);
+  assert.equal(client.cursor.streamId, "stream-b");
+});
+
 test("partitions that appear are taken from their first record", () => {
   const log = filled(1, 3);
   const { world, model, client } = setup(log);

@@ -124,7 +124,7 @@ export class Client {
 
   connect() {
     this.leave();
-    const conn = { epoch: ++this.epoch, socket: null, opened: false, hello: false, subscribed: false, since: this.env.now(), last: new Map(), resetDue: false, queue: null, cancelDeadline: () => {} };
+    const conn = { epoch: ++this.epoch, socket: null, opened: false, hello: false, subscribed: false, since: this.env.now(), last: new Map(), resetDue: false, resetFirst: false, queue: null, cancelDeadline: () => {} };
     this.conn = conn;
     this.set("connecting", "");
     const protocols = [SUBPROTOCOL];
@@ -305,11 +305,12 @@ export class Client {
       this.subscribed(conn, f.cursor);
       return;
     }
-    if (!conn.subscribed) throw new ProtocolError(`${f.kind} came before subscribed`);
+    // The answer to a subscribe with a void cursor begins with a reset.
     if (f.kind === "reset") {
       this.reset(conn, f);
       return;
     }
+    if (!conn.subscribed) throw new ProtocolError(`${f.kind} came before subscribed`);
     if (conn.resetDue || f.cursor.streamId !== this.cursor.streamId) {
       throw new ProtocolError(`${f.kind} of stream ${f.cursor.streamId} without a reset`);
     }
@@ -336,6 +337,10 @@ export class Client {
     if (this.cursor === null) {
       this.cursor = cursor.clone();
       this.began ??= "fresh";
+    } else if (conn.resetFirst) {
+      if (cursor.streamId !== this.cursor.streamId) throw new ProtocolError(`subscribed to stream ${cursor.streamId} after a reset to ${this.cursor.streamId}`);
+      // Nothing was applied since the reset: the position is what the server says.
+      this.cursor = cursor.clone();
     } else if (cursor.streamId !== this.cursor.streamId) {
       conn.resetDue = true;
     } else {
@@ -407,6 +412,7 @@ export class Client {
     this.cursor = f.cursor.clone();
     conn.last.clear();
     conn.resetDue = false;
+    conn.resetFirst = !conn.subscribed;
     this.resets.add({ reason: f.reason, previous: f.previousStreamId, stream: f.cursor.streamId, at: this.env.wall() });
     this.touched();
     if (this.hello !== null) this.hello = { ...this.hello, streamId: f.cursor.streamId };

@@ -8,11 +8,14 @@
 //	defer run.End(&err)
 //
 //	node := run.Node("plan")
+//	defer node.Done(&err)
 //	llm := node.LLM("gpt-5", "openai")
 //	llm.Token("Let me ")
 //	llm.End(dashstream.Usage{PromptTokens: 812, CompletionTokens: 94})
 //	run.State(state)
-//	node.End(nil)
+//
+// Deferred directly, [Run.End] and [Node.Done] also see a panic, and show it as what it is: NODE_ERROR, GRAPH_ERROR and an
+// Error with the stack. A node that ends before its function does is ended by [Node.End].
 //
 // A [Producer] belongs to the process. A [Run] is one execution of a graph; it has nodes, they have calls of models
 // ([LLM]) and tools ([Tool]). Whatever has no method of its own goes through [Run.Event] and [Producer.Send].

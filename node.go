@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
 )
 
-// Node is one execution of a node. It is made by [Run.Node] and ended by End.
+// Node is one execution of a node. It is made by [Run.Node] and ended by End or Done.
 type Node struct {
 	run     *Run
 	id      string
@@ -27,7 +29,35 @@ func (r *Run) Node(id string, attrs ...slog.Attr) *Node {
 	it, t := r.newEvent(pb.EventType_EVENT_TYPE_NODE_START, id, r.startID)
 	n := &Node{run: r, id: id, startID: bytes.Clone(it.header.MessageId), started: t}
 	r.emitWith(it, attrs)
+	r.opened(n)
 	return n
+}
+
+// maxOpenNodes is how many open nodes a run remembers, so that it can end them when it panics. A program that never ends
+// its nodes costs no more memory than that.
+const maxOpenNodes = 1024
+
+func (r *Run) opened(n *Node) {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	if r.ended || len(r.open) >= maxOpenNodes {
+		return
+	}
+	if r.open == nil {
+		r.open = map[*Node]struct{}{}
+	}
+	r.open[n] = struct{}{}
+}
+
+// endNodes ends the nodes that are still open, since the run panicked: the last begun first, as the stack unwinds.
+func (r *Run) endNodes(panicked any) {
+	r.p.mu.Lock()
+	open := slices.Collect(maps.Keys(r.open))
+	r.p.mu.Unlock()
+	slices.SortFunc(open, func(a, b *Node) int { return bytes.Compare(b.startID, a.startID) })
+	for _, n := range open {
+		n.end(panicAttrs(panicked), nil)
+	}
 }
 
 func (n *Node) event(t pb.EventType, attrs ...slog.Attr) {
@@ -78,17 +108,61 @@ func (n *Node) Event(t pb.EventType, attrs ...slog.Attr) {
 	n.event(t, attrs...)
 }
 
-// End ends the node: with NODE_END, or with NODE_ERROR if err is not nil. Further calls do nothing.
+// End ends the node: with NODE_END, or with NODE_ERROR if err is not nil. Further calls do nothing. For a function that has
+// several ways out, or may panic, defer [Node.Done] instead: End called from a deferred function cannot see a panic.
 func (n *Node) End(err error, attrs ...slog.Attr) {
+	if v := recover(); v != nil { // deferred directly: it must not say that all is well
+		n.end(panicAttrs(v), attrs)
+		panic(v)
+	}
+	n.end(errorAttrs(err), attrs)
+}
+
+// Done is End for a defer statement, as [Run.End] is for the run: it ends the node with NODE_ERROR if *err is an error by
+// then, and also if the function panics, which goes on with the same value.
+//
+//	node := run.Node("plan")
+//	defer node.Done(&err)
+//
+// err may be nil. It must be deferred directly, not called from a deferred function.
+func (n *Node) Done(err *error, attrs ...slog.Attr) {
+	if v := recover(); v != nil {
+		n.end(panicAttrs(v), attrs)
+		panic(v)
+	}
+	if err == nil {
+		n.end(nil, attrs)
+		return
+	}
+	n.end(errorAttrs(*err), attrs)
+}
+
+// end ends the node; failed says what went wrong, if something did.
+func (n *Node) end(failed, attrs []slog.Attr) {
 	if n == nil || n.ended.Swap(true) {
 		return
 	}
 	t := pb.EventType_EVENT_TYPE_NODE_END
-	if err != nil {
+	if failed != nil {
 		t = pb.EventType_EVENT_TYPE_NODE_ERROR
-		attrs = append([]slog.Attr{slog.String("error", errorText(err)), slog.String("error_type", fmt.Sprintf("%T", err))}, attrs...)
+		attrs = append(failed, attrs...)
 	}
 	n.run.event(t, n.id, n.startID, n.elapsed(), attrs...)
+	n.run.p.mu.Lock()
+	delete(n.run.open, n)
+	n.run.p.mu.Unlock()
+}
+
+// errorAttrs says what an event tells of an error: nothing of none.
+func errorAttrs(err error) []slog.Attr {
+	if err == nil {
+		return nil
+	}
+	return []slog.Attr{slog.String("error", errorText(err)), slog.String("error_type", fmt.Sprintf("%T", err))}
+}
+
+func panicAttrs(v any) []slog.Attr {
+	return []slog.Attr{slog.String("error", "panic: "+panicText(v)), slog.String("error_type", "panic")}
 }
 
 // Edge says that the run went from one node to another.

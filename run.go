@@ -54,6 +54,7 @@ type Run struct {
 	ended  bool
 	paused int // interrupts that wait for a human
 	last   time.Time
+	open   map[*Node]struct{} // at most maxOpenNodes
 }
 
 // StartRun begins a run and emits GRAPH_START. ctx is used for the trace context only, see [WithTraceContext]: its end
@@ -275,7 +276,8 @@ func isBoundary(t pb.EventType) bool {
 }
 
 // End ends the run, exactly once: with GRAPH_END, or with GRAPH_ERROR if *err is an error. Deferred directly, it also sees
-// a panic: it emits an Error with the stack and GRAPH_ERROR, and panics again with the same value.
+// a panic: it emits an Error with the stack, NODE_ERROR for nodes that are still open, and GRAPH_ERROR, and panics again
+// with the same value.
 //
 //	run := p.StartRun(ctx, spec)
 //	defer run.End(&err)
@@ -292,7 +294,7 @@ func (r *Run) End(err *error) {
 		return
 	}
 	if err != nil && *err != nil {
-		r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, slog.String("error", errorText(*err)), slog.String("error_type", fmt.Sprintf("%T", *err)))
+		r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, errorAttrs(*err)...)
 		return
 	}
 	r.end(pb.EventType_EVENT_TYPE_GRAPH_END)
@@ -303,7 +305,8 @@ func (r *Run) endWithPanic(v any, stack []byte) {
 	r.sendError(&pb.Error{
 		ErrorCode: "panic", Message: text, StackTrace: string(stack), Severity: pb.Error_SEVERITY_FATAL, ExceptionType: fmt.Sprintf("%T", v),
 	})
-	r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, slog.String("error", "panic: "+text), slog.String("error_type", "panic"))
+	r.endNodes(v)
+	r.end(pb.EventType_EVENT_TYPE_GRAPH_ERROR, panicAttrs(v)...)
 }
 
 func panicText(v any) (text string) {
@@ -343,7 +346,7 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) bool {
 		return false
 	}
 	_ = p.admit(r, it) // counted
-	r.ended = true
+	r.ended, r.open = true, nil
 	delete(p.runs, r)
 	r.th.runs--
 	if r.th.runs == 0 {

@@ -91,7 +91,7 @@ func agent(ctx context.Context, p *dashstream.Producer, thread string, pace time
 
 func plan(ctx context.Context, run *dashstream.Run, s *state, pace time.Duration) (err error) {
 	node := run.Node("plan")
-	defer func() { node.End(err) }()
+	defer node.Done(&err)
 	node.Thinking("I need the forecast for "+s.City+".", 1)
 	tool := node.Tool("forecast", map[string]string{"city": s.City})
 	if err := wait(ctx, pace); err != nil {
@@ -106,7 +106,7 @@ func plan(ctx context.Context, run *dashstream.Run, s *state, pace time.Duration
 
 func answer(ctx context.Context, run *dashstream.Run, s *state, pace time.Duration) (err error) {
 	node := run.Node("answer")
-	defer func() { node.End(err) }()
+	defer node.Done(&err)
 	llm := node.LLM("small-model", "example")
 	text := ""
 	for _, token := range []string{"It ", "is ", s.Forecast, " in ", s.City, ". ", "Enjoy!"} {

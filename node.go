@@ -44,17 +44,18 @@ func (r *Run) opened(n *Node) {
 		return
 	}
 	if r.open == nil {
-		r.open = map[*Node]struct{}{}
+		r.open = map[*Node]int{}
 	}
-	r.open[n] = struct{}{}
+	r.begun++
+	r.open[n] = r.begun
 }
 
 // endNodes ends the nodes that are still open, since the run panicked: the last begun first, as the stack unwinds.
 func (r *Run) endNodes(panicked any) {
 	r.p.mu.Lock()
-	open := slices.Collect(maps.Keys(r.open))
+	begun := maps.Clone(r.open)
 	r.p.mu.Unlock()
-	slices.SortFunc(open, func(a, b *Node) int { return bytes.Compare(b.startID, a.startID) })
+	open := slices.SortedFunc(maps.Keys(begun), func(a, b *Node) int { return begun[b] - begun[a] })
 	for _, n := range open {
 		n.end(panicAttrs(panicked), nil)
 	}

@@ -54,7 +54,8 @@ type Run struct {
 	ended  bool
 	paused int // interrupts that wait for a human
 	last   time.Time
-	open   map[*Node]struct{} // at most maxOpenNodes
+	open   map[*Node]int // by when they were begun; at most maxOpenNodes
+	begun  int
 }
 
 // StartRun begins a run and emits GRAPH_START. ctx is used for the trace context only, see [WithTraceContext]: its end

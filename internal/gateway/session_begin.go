@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/streampb"
+)
+
+// errKicked interrupts a wait so that the worker sees what else there is to do.
+var errKicked = errors.New("session has something else to do")
+
+// takeTime does what pull could not do without waiting: begin a subscription,
+// or read from Kafka. It returns false when the session is over.
+func (s *session) takeTime() bool {
+	ctx, cancel := context.WithCancelCause(s.hub.ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	wanted := s.wanted
+	s.wanted = nil
+	other := wanted == nil && (len(s.control) > 0 || s.closing != nil)
+	s.interrupt, s.beginning = cancel, wanted != nil
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.interrupt, s.beginning = nil, false
+		s.mu.Unlock()
+	}()
+	if wanted != nil {
+		return s.begin(ctx, wanted)
+	}
+	if other {
+		return true
+	}
+	var out outbox
+	step, err := s.reader.Next(ctx)
+	switch {
+	case err == nil:
+		s.step(&out, step)
+		s.progress(&out)
+		return out.size == 0 || s.write(out.bufs)
+	case errors.Is(context.Cause(ctx), errKicked):
+		return true
+	case s.hub.ctx.Err() != nil:
+		s.close(closeRestart)
+	default:
+		s.hub.log.Error("session cannot go on", "peer", s.peer, "error", err)
+		s.close(closeInternal)
+	}
+	return true
+}
+
+// begin starts a subscription in place of the one before.
+func (s *session) begin(ctx context.Context, want *subscription) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.hub.cfg.SubscribeTimeout)
+	defer cancel()
+	reader, err := s.hub.feed.NewReader(ctx, want.start)
+	var bad *feed.CursorError
+	switch {
+	case errors.As(err, &bad):
+		s.refuse(badField("subscribe.start.cursor", "%v", bad))
+		if s.enc == encodingSSE {
+			s.close(closeBadFrame) // it has no way to ask for something else
+		}
+		return true
+	case errors.Is(context.Cause(ctx), errKicked):
+		// The session ends, or a newer subscription takes the place of this
+		// one. The Kafka client's error does not say so, but the context does.
+		return true
+	case err != nil && s.left():
+		return true
+	case err != nil:
+		s.hub.log.Warn("subscription cannot begin", "peer", s.peer, "error", err)
+		s.close(closeUnavailable)
+		return true
+	}
+	s.reader, s.replay, s.replayBegan = reader, s.hub.metrics.replays[want.startName], time.Now()
+	s.replay.requests.Inc()
+	s.untold = false
+	s.hub.join(s, want)
+	var out outbox
+	// What is void is said first: a client that is cut off in between must not
+	// take over the new cursor with the old state.
+	if why := reader.TakeReset(); why != nil {
+		s.tell(&out, s.reset(why))
+	}
+	s.tell(&out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Subscribed{Subscribed: &streampb.Subscribed{Cursor: cursorPB(reader.Cursor())}}})
+	return s.write(out.bufs)
+}
+
+// refuse answers a bad frame of the client.
+func (s *session) refuse(e *fieldError) {
+	s.hub.metrics.controlFailures.Inc()
+	b := s.enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Error{Error: &streampb.Error{
+		Code: "invalid_field", Field: clip(e.field, 200), Message: clip(e.message, 500),
+	}}})
+	if s.enc == encodingSSE {
+		b = append(b, '\n')
+	}
+	s.send(b)
+}
+
+// ack notes what the client says it has applied.
+func (s *session) ack(c feed.Cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = &c
+}
+
+// applyLag returns how many records lie between what the client acknowledged
+// and the ends of the partitions it named; ok is false for a client that
+// acknowledges nothing, or another stream.
+func (s *session) applyLag(info feed.Info) (lag int64, ok bool) {
+	s.mu.Lock()
+	acked := s.acked
+	s.mu.Unlock()
+	if acked == nil || acked.StreamID != info.StreamID {
+		return 0, false
+	}
+	for _, p := range info.Partitions {
+		if o, named := acked.Offsets[p.ID]; named {
+			lag += max(0, p.Next-o)
+		}
+	}
+	return lag, true
+}
+
+// want asks the worker to begin a subscription.
+func (s *session) want(sub subscription) {
+	s.mu.Lock()
+	s.wanted = &sub
+	s.mu.Unlock()
+	s.kick()
+}

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/streampb"
+)
+
+// progress tells a client with a filter how far the stream has gone, when asked
+// and when that is news.
+func (s *session) progress(out *outbox) {
+	if !s.tellProgress.Swap(false) || !s.untold {
+		return
+	}
+	s.untold = false
+	s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: cursorPB(s.reader.Cursor())}}})
+}
+
+// step puts the frame of one step into the outbox.
+func (s *session) step(out *outbox, step feed.Step) {
+	switch {
+	case step.Segment != nil:
+		b, n := s.segment(step.Segment)
+		if b == nil {
+			s.untold = true
+			return
+		}
+		out.add(b)
+		s.endEvent(out)
+		m := s.hub.metrics
+		m.framesSent[s.enc].Inc()
+		m.messagesSent.Add(float64(n))
+		if s.replay != nil {
+			s.replay.messages.Add(float64(n))
+		}
+	case step.Gap != nil:
+		g := step.Gap
+		s.hub.metrics.gap(g)
+		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Gap{Gap: &streampb.Gap{
+			Partition: proto.Int32(g.Partition), From: proto.Int64(g.From), To: proto.Int64(g.To), Reason: gapReason(g.Reason),
+			Cursor: &streampb.Cursor{StreamId: s.reader.StreamID(), Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(g.Partition), NextOffset: proto.Int64(g.To)}}},
+		}}})
+	case step.Growth != nil:
+		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Partitions{Partitions: &streampb.Partitions{Partitions: s.hub.ranges()}}})
+	case step.Reset != nil:
+		s.tell(out, s.reset(step.Reset))
+	case step.CaughtUp:
+		s.untold = false
+		if s.replay != nil {
+			s.replay.latency.Observe(float64(time.Since(s.replayBegan).Microseconds()) / 1000)
+			s.replay = nil
+		}
+		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_CaughtUp{CaughtUp: &streampb.CaughtUp{Cursor: cursorPB(s.reader.Cursor())}}})
+	}
+}
+
+func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
+	return &streampb.ServerFrame{Frame: &streampb.ServerFrame_Reset_{Reset_: &streampb.Reset{
+		Reason: resetReason(why.Reason), PreviousStreamId: why.Previous, Cursor: cursorPB(s.reader.Cursor()),
+	}}}
+}
+
+// segment returns the encoded segment, shared with every session that has the
+// same filter and encoding.
+func (s *session) segment(seg *feed.Segment) ([]byte, int) {
+	if s.filter != nil && !seg.MayMatch(s.filter) {
+		return nil, 0
+	}
+	return seg.Frame(feed.FrameKey{Filter: s.filter, Encoding: uint8(s.enc)}, s.hub.encoder.segment(s.enc, s.reader.StreamID()))
+}
+
+// tell adds a frame of this session's own.
+func (s *session) tell(out *outbox, f *streampb.ServerFrame) {
+	out.add(s.enc.frame(f))
+	s.endEvent(out)
+}
+
+// endEvent adds the id line of a server-sent event, which ends it.
+func (s *session) endEvent(out *outbox) {
+	if s.enc == encodingSSE {
+		out.add(sseID(s.reader.Cursor()))
+	}
+}
+
+func gapReason(r feed.GapReason) streampb.Gap_Reason {
+	switch r {
+	case feed.GapRetention:
+		return streampb.Gap_REASON_RETENTION
+	case feed.GapUnreadable:
+		return streampb.Gap_REASON_UNREADABLE
+	default:
+		return streampb.Gap_REASON_UNSPECIFIED
+	}
+}
+
+func resetReason(r feed.ResetReason) streampb.Reset_Reason {
+	switch r {
+	case feed.ResetTopicRecreated:
+		return streampb.Reset_REASON_TOPIC_RECREATED
+	case feed.ResetOtherStream:
+		return streampb.Reset_REASON_OTHER_STREAM
+	case feed.ResetTruncated:
+		return streampb.Reset_REASON_TRUNCATED
+	default:
+		return streampb.Reset_REASON_UNSPECIFIED
+	}
+}

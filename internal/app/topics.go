@@ -47,7 +47,7 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		a.differs(left)
 		return nil
 	}
-	differences, err := topics.Verify(ctx, admin, topics.Main(a.kafka.Topic, topics.Default))
+	differences, err := topics.Verify(ctx, admin, topics.All(a.kafka, topics.Default)[0])
 	a.differs(differences)
 	var mismatch *topics.MismatchError
 	switch {

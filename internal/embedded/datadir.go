@@ -62,6 +62,9 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	if err := refuseForeign(path); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", path, err)
+	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
@@ -77,6 +80,40 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.release())
 	}
 	return d, nil
+}
+
+// refuseForeign keeps a mistyped path from scattering a broker's files among somebody's own. A directory that is ours has
+// the identity, or is a first start cut short, which has no file but ours; a new file system has its lost+found. It runs
+// before anything is written.
+func refuseForeign(path string) error {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	foreign, locked, log := "", false, false
+	for _, e := range entries {
+		switch e.Name() {
+		case identityFile:
+			return nil
+		case lockFile:
+			locked = true
+		case logDir:
+			log = true
+		case pidFile, identityFile + temporary, "lost+found":
+		default:
+			foreign = e.Name()
+		}
+	}
+	if log && !locked {
+		foreign = logDir
+	}
+	if foreign != "" {
+		return fmt.Errorf("it has files (%q) but no broker's log (%s); name a new or empty directory", foreign, identityFile)
+	}
+	return nil
 }
 
 // prepare runs under the lock.
@@ -290,9 +327,12 @@ func readJSON(path string, v any) (found bool, err error) {
 	return err == nil, err
 }
 
+// temporary ends the name of a file that is being written.
+const temporary = ".tmp"
+
 // writeFileAtomic replaces the file so that after a crash, of the machine too, it holds the old or the new content.
 func writeFileAtomic(path string, data []byte) (err error) {
-	tmp := path + ".tmp"
+	tmp := path + temporary
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

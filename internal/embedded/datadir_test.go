@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,54 @@ func TestFirstStartCutShort(t *testing.T) {
 			produce(t, cl, "topic", 1, numbered)
 		})
 	}
+}
+
+// A path mistyped must not end with a broker's files among somebody's own: nothing is made, changed or locked there.
+func TestForeignDirectoryIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string][]string{
+		"a file":               {"thesis.tex"},
+		"a hidden file":        {".profile"},
+		"a log of its own":     {"log/today.txt"},
+		"what looks like ours": {"broker.lock", "thesis.tex"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, file := range files {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, file), []byte("mine"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := embedded.Start(within(t), embedded.Options{DataDir: dir, Listen: "127.0.0.1:0"})
+			if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "new or empty directory") {
+				t.Errorf("got %v, want an error that names %s and what is allowed", err, dir)
+			}
+			var left []string
+			walk := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					left = append(left, path)
+				}
+				return err
+			})
+			if walk != nil || !slices.Equal(left, files) {
+				t.Errorf("the directory has %v, had %v; error %v", left, files, walk)
+			}
+		})
+	}
+}
+
+// A volume that was just made is empty, but for what its file system puts there.
+func TestNewVolumeIsTaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	start(t, embedded.Options{DataDir: dir})
 }
 
 func TestUnusableDirectoryIsNamed(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -41,6 +42,9 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("another process listens there, most likely another dashstream up or a Kafka broker; stop that one, or choose another port (port 0 takes a free one): %w", err)
+		}
 		return nil, fmt.Errorf("listen for Kafka clients on %s: %w", addr, err)
 	}
 	if ap, err := netip.ParseAddrPort(ln.Addr().String()); err != nil || !ap.Addr().IsLoopback() {

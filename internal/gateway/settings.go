@@ -66,7 +66,11 @@ func (s Settings) Validate() error {
 	var errs []error
 	if err := httpserve.ValidateAddr(s.Addr()); err != nil {
 		// Whether an address that is none needs a token, nobody can say.
-		return fmt.Errorf("--listen: %w", err)
+		bad := &settings.Error{Name: "DASHSTREAM_LISTEN", Value: s.Listen, Reason: err.Error()}
+		if s.Listen == "" {
+			bad.Name, bad.Value = "WEBSOCKET_HOST", s.Host
+		}
+		return bad
 	}
 	token, err := s.token()
 	if err != nil {
@@ -77,7 +81,7 @@ func (s Settings) Validate() error {
 	}
 	for _, o := range s.AllowedOrigins {
 		if o != "*" && !strings.Contains(o, "://") {
-			errs = append(errs, fmt.Errorf("--allowed-origins (DASHSTREAM_ALLOWED_ORIGINS): %q: want SCHEME://HOST[:PORT] or *", o))
+			errs = append(errs, &settings.Error{Name: "DASHSTREAM_ALLOWED_ORIGINS", Value: o, Reason: "not an origin", Allowed: "SCHEME://HOST[:PORT] or *"})
 		}
 	}
 	return errors.Join(errs...)

@@ -97,9 +97,9 @@ func (x explainer) explain(err error) (cause, fix string) {
 			"check the network, the broker, and KAFKA_BROKER_ADDRESS_FAMILY" + x.value(func(s *Settings) string { return string(s.AddressFamily) })
 	case ClassUnknownTopic:
 		return x.topicPhrase("the topic%s does not exist, or this user may not see it"),
-			"run: dashstream topics ensure; or correct KAFKA_TOPIC"
+			"run: dashstream topics ensure" + x.flags() + "; or correct KAFKA_TOPIC"
 	case ClassTooLarge:
-		return x.topicPhrase("a record is larger than max.message.bytes of the topic%s"), "run: dashstream topics ensure; it says what to raise"
+		return x.topicPhrase("a record is larger than max.message.bytes of the topic%s"), "run: dashstream topics ensure" + x.flags() + "; it says what to raise"
 	case ClassUnsupported:
 		return "the broker is too old, or lacks the feature", "use Apache Kafka 2.1 or later, or a compatible broker"
 	}
@@ -341,6 +341,13 @@ func (x explainer) broker(err error) (cause, fix string) {
 		return "the broker does not accept the group id", "correct KAFKA_GROUP_ID" + x.value(func(s *Settings) string { return s.GroupID })
 	}
 	return "", ""
+}
+
+func (x explainer) flags() string {
+	if x.s == nil {
+		return ""
+	}
+	return x.s.CommandFlags()
 }
 
 func (x explainer) protocol() string {

@@ -175,6 +175,10 @@ func (b Brokers) MarshalText() ([]byte, error) { return []byte(b.String()), nil 
 
 // UnmarshalText parses and normalises a list; it must have at least one broker.
 func (b *Brokers) UnmarshalText(text []byte) error {
+	// Items are not quoted back where one may hold a password, or a piece of one that has a comma.
+	if strings.Contains(string(text), "@") {
+		return errUserinfo
+	}
 	list := Brokers{}
 	for item := range strings.SplitSeq(string(text), ",") {
 		if item = strings.TrimSpace(item); item == "" {
@@ -195,7 +199,12 @@ func (b *Brokers) UnmarshalText(text []byte) error {
 	return nil
 }
 
+var errUserinfo = errors.New("a user does not belong here; write host:port, and set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD or KAFKA_SASL_PASSWORD_FILE")
+
 func normaliseBroker(item string) (string, error) {
+	if strings.Contains(item, "@") {
+		return "", errUserinfo
+	}
 	if scheme, _, found := strings.Cut(item, "://"); found {
 		return "", fmt.Errorf("%q has the prefix %q; write host:port and set KAFKA_SECURITY_PROTOCOL", item, scheme+"://")
 	}

@@ -2,6 +2,7 @@ package kafkaclient
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/dashflow/dashstream/internal/settings"
@@ -132,6 +133,34 @@ func (s Settings) DeadLetterTopic() string {
 		return s.DLQTopic
 	}
 	return s.Topic + deadLetterSuffix
+}
+
+// CommandFlags is what follows a command of dashstream to mean this cluster and topic, for a hint that can be pasted. It
+// begins with a space; what is as by default is left out.
+func (s Settings) CommandFlags() string {
+	var b strings.Builder
+	standard := Default()
+	if brokers := s.Brokers.String(); brokers != standard.Brokers.String() {
+		b.WriteString(" --kafka-brokers " + quoted(brokers))
+	}
+	if s.Topic != standard.Topic {
+		b.WriteString(" --kafka-topic " + quoted(s.Topic))
+	}
+	if s.DLQTopic != "" {
+		b.WriteString(" --kafka-dlq-topic " + quoted(s.DLQTopic))
+	}
+	return b.String()
+}
+
+// quoted keeps a shell from reading anything into the text, such as the brackets of an IPv6 address.
+func quoted(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._:,/", r)
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // Derived implements settings.Deriver.

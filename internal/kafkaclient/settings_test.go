@@ -193,6 +193,41 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+// A URL pasted whole is refused without a piece of its password, and told where the user belongs.
+func TestBrokersWithAPassword(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"kafka://u:hunt,er2@host:9092", "u:hunt,er2@host", "a:1,u:hunt,er2@b:1"} {
+		_, err := kafkaclient.FromEnv(settings.MapEnv(map[string]string{"KAFKA_BROKERS": text}))
+		if err == nil || strings.Contains(err.Error(), "hunt") || strings.Contains(err.Error(), "er2") || !strings.Contains(err.Error(), "KAFKA_SASL_PASSWORD_FILE") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	// Nor when a program made the list.
+	s := kafkaclient.Default()
+	s.Brokers = kafkaclient.Brokers{"u:hunter2@host:9092"}
+	if err := s.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
+
+// What a hint says can be pasted into a shell.
+func TestCommandFlags(t *testing.T) {
+	t.Parallel()
+	for want, env := range map[string]map[string]string{
+		"": nil,
+		" --kafka-brokers a:1,b:2 --kafka-topic events":        {"KAFKA_BROKERS": "a:1,b:2", "KAFKA_TOPIC": "events"},
+		" --kafka-brokers '[::1]:9' --kafka-dlq-topic letters": {"KAFKA_BROKERS": "[::1]:9", "KAFKA_DLQ_TOPIC": "letters"},
+	} {
+		s, err := kafkaclient.FromEnv(settings.MapEnv(env))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.CommandFlags(); got != want {
+			t.Errorf("%v: %q, want %q", env, got, want)
+		}
+	}
+}
+
 func TestGoodCombinations(t *testing.T) {
 	t.Parallel()
 	for _, env := range []string{

@@ -7,8 +7,8 @@ import (
 
 // Error is one setting with a value that cannot be used.
 type Error struct {
-	// Name is where the value came from: a variable or a flag ("--kafka-topic"); for a rule between settings, the
-	// canonical variable.
+	// Name is where the value came from: a variable or a flag ("--kafka-topic"); for a rule of which
+	// no value is the cause, the canonical variable.
 	Name string
 	// Value is the text found there, masked when it is secret. It is shortened to a printable line.
 	Value string
@@ -23,7 +23,7 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Name)
 	if e.Value != "" {
-		fmt.Fprintf(&b, "=%q", shorten(e.Value))
+		fmt.Fprintf(&b, "=%q", shorten(maskUserinfo(e.Value)))
 	}
 	b.WriteString(": ")
 	b.WriteString(e.Reason)

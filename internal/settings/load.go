@@ -36,12 +36,13 @@ const (
 	FromOthers Origin = "derived"
 )
 
-// Value is a setting as it took effect.
+// Value is a setting as it took effect, or the text that could not be read.
 type Value struct {
 	Field  Field
-	Text   string // masked for a secret
+	Text   string // masked for a secret, and where it has a password before an @
 	Origin Origin
 	Name   string // the flag with dashes or the variable that gave the value; empty for a default
+	Err    *Error // why the value cannot be used
 }
 
 // Deriver is a struct whose settings, when empty, take a value that follows from the others. It returns those values by
@@ -51,9 +52,9 @@ type Deriver interface {
 }
 
 // Load fills the struct that ptr points to, which must hold its defaults, and then calls Validate() error of each struct
-// in it, innermost first; where a setting could not be read, ValidateFields() error instead. The error joins all that is wrong, each an *Error where it
-// concerns one setting. The list has every setting, also when there is an error: a setting that could not be read keeps
-// its default.
+// in it, innermost first; where a setting could not be read, ValidateFields() error instead. The error joins
+// all that is wrong, each an *Error where it concerns one setting. The list has every setting, also when there is an error:
+// a setting that could not be read keeps its default, and its Value says why.
 func Load(ptr any, src Source) ([]Value, error) {
 	fields, err := Fields(ptr)
 	if err != nil {
@@ -63,19 +64,39 @@ func Load(ptr any, src Source) ([]Value, error) {
 	failed := map[place]bool{}
 	values := make([]Value, 0, len(fields))
 	for _, f := range fields {
-		v, err := f.load(src)
-		if err != nil {
-			errs = append(errs, err)
+		v := f.load(src)
+		if v.Err != nil {
+			errs = append(errs, v.Err)
 			failed[placeOf(f.value)] = true
 		}
 		values = append(values, v)
 	}
 	broken := len(errs) > 0
-	errs = append(errs, validate(reflect.ValueOf(ptr).Elem(), failed)...)
+	rules := validate(reflect.ValueOf(ptr).Elem(), failed)
+	attribute(rules, values)
+	errs = append(errs, rules...)
 	if !broken {
 		derive(reflect.ValueOf(ptr).Elem(), values)
 	}
 	return values, errors.Join(errs...)
+}
+
+// attribute puts what the rules found with the values that they found it in. A rule knows its setting by the canonical
+// variable; the user knows it by the name that he wrote.
+func attribute(rules []error, values []Value) {
+	for _, e := range Errors(errors.Join(rules...)) {
+		for i := range values {
+			v := &values[i]
+			if v.Field.Env() != e.Name || v.Err != nil {
+				continue
+			}
+			v.Err = e
+			if v.Name != "" {
+				e.Name = v.Name
+			}
+			break
+		}
+	}
 }
 
 // derive completes the list with what empty settings come to.
@@ -98,30 +119,33 @@ func derive(v reflect.Value, values []Value) {
 }
 
 // load sets the field from the first source that has it.
-func (f Field) load(src Source) (Value, error) {
-	out := Value{Field: f, Text: f.Default, Origin: FromDefault}
-	text, name, origin, err := f.find(src)
-	if err != nil {
-		return out, err
-	}
+func (f Field) load(src Source) Value {
+	text, name, origin, conflict := f.find(src)
 	if origin == FromDefault {
-		return out, nil
+		return Value{Field: f, Text: f.Default, Origin: FromDefault}
+	}
+	refused := func(err *Error) Value {
+		return Value{Field: f, Text: f.shown(text), Origin: origin, Name: name, Err: err}
+	}
+	if conflict != nil {
+		return refused(conflict)
 	}
 	parsed, err := parse(f.value.Type(), text)
 	if err != nil {
-		return out, f.invalid(name, text, err.Error())
+		return refused(f.invalid(name, text, err.Error()))
 	}
 	if f.min.IsValid() && less(parsed, f.min) {
-		return out, f.invalid(name, text, "below the minimum")
+		return refused(f.invalid(name, text, "below the minimum"))
 	}
 	if f.max.IsValid() && less(f.max, parsed) {
-		return out, f.invalid(name, text, "above the maximum")
+		return refused(f.invalid(name, text, "above the maximum"))
 	}
 	f.value.Set(parsed)
-	return Value{Field: f, Text: format(parsed), Origin: origin, Name: name}, nil
+	return Value{Field: f, Text: maskUserinfo(format(parsed)), Origin: origin, Name: name}
 }
 
-func (f Field) find(src Source) (text, name string, origin Origin, err error) {
+// find returns the text of the first source that has the setting; err says that two of its names disagree.
+func (f Field) find(src Source) (text, name string, origin Origin, err *Error) {
 	if f.Flag != "" {
 		if text, ok := src.Flags[f.Flag]; ok {
 			return text, "--" + f.Flag, FromFlag, nil
@@ -140,7 +164,7 @@ func (f Field) find(src Source) (text, name string, origin Origin, err error) {
 			continue
 		}
 		if !f.same(text, got) {
-			return "", "", "", &Error{
+			return text, name, FromEnv, &Error{
 				Name: name, Value: f.shown(text),
 				Reason: fmt.Sprintf("%s is another name of this setting and has a different value (%q); unset one of them", env, shorten(f.shown(got))),
 			}
@@ -177,11 +201,11 @@ func (f Field) shown(text string) string {
 	if f.Secret {
 		return Mask
 	}
-	return text
+	return maskUserinfo(text)
 }
 
 func (f Field) invalid(name, text, reason string) *Error {
-	e := &Error{Name: name, Value: f.shown(text), Reason: reason, Allowed: f.Allowed}
+	e := &Error{Name: name, Value: f.shown(text), Reason: maskUserinfo(reason), Allowed: f.Allowed}
 	if e.Allowed != "" && strings.Contains(reason, e.Allowed) {
 		e.Allowed = "" // the type has said it
 	}

@@ -4,10 +4,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 )
 
 // Mask is what every printed form of a set secret shows.
 const Mask = "******"
+
+// userinfo matches what stands before the @ of a URL or of an address: people paste whole URLs, with their passwords,
+// into settings that want something else. It reaches to the last @, since a password may hold anything; to hide too much
+// of a value that is none does no harm.
+var userinfo = regexp.MustCompile(`(\w+://|[^\s,"'/:@]+:).*@`)
+
+// maskUserinfo hides the password in a text with USER:PASSWORD@HOST.
+func maskUserinfo(text string) string { return userinfo.ReplaceAllString(text, "${1}"+Mask+"@") }
 
 // Secret is a value that prints as Mask in every form: all fmt verbs, slog, JSON and text. Only Reveal gives the value.
 // The zero value is an unset secret.

@@ -193,6 +193,77 @@ func TestAliasesThatDiffer(t *testing.T) {
 	}
 }
 
+// A rule names the setting as the user did, and its value is marked.
+func TestRulesNameWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	for want, flags := range map[string]map[string]string{"--host": {"host": "forbidden"}, "X_HOST": nil} {
+		env := map[string]string{"X_HOST": "forbidden"}
+		_, values, err := load(t, env, flags)
+		got := settings.Errors(err)
+		if len(got) != 1 || got[0].Name != want {
+			t.Errorf("got %v, want one error about %s", err, want)
+		}
+		marked := 0
+		for _, v := range values {
+			if v.Err != nil && v.Field.Env() == "X_HOST" && v.Err == got[0] {
+				marked++
+			} else if v.Err != nil {
+				t.Errorf("%s is marked: %v", v.Field.Env(), v.Err)
+			}
+		}
+		if marked != 1 {
+			t.Errorf("the value is not marked: %+v", values)
+		}
+	}
+}
+
+// Who looks at the list must see what was written, not the default that it gave way to.
+func TestLoadListsWhatItRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		env, flags map[string]string
+		at         int
+		want       settings.Value
+	}{
+		{map[string]string{"X_COLOUR": "pink"}, nil, 1, settings.Value{Text: "pink", Origin: settings.FromEnv, Name: "X_COLOUR"}},
+		{nil, map[string]string{"size": "-1"}, 3, settings.Value{Text: "-1", Origin: settings.FromFlag, Name: "--size"}},
+		{map[string]string{"X_TOPIC": "a", "X_OLD_TOPIC": "b"}, nil, 0, settings.Value{Text: "a", Origin: settings.FromEnv, Name: "X_TOPIC"}},
+	} {
+		_, values, err := load(t, tt.env, tt.flags)
+		v := values[tt.at]
+		if v.Text != tt.want.Text || v.Origin != tt.want.Origin || v.Name != tt.want.Name || v.Err == nil || v.Err.Error() != err.Error() {
+			t.Errorf("%s: %q from %s %s, error %v; want %q from %s %s, error %v",
+				v.Field.Env(), v.Text, v.Origin, v.Name, v.Err, tt.want.Text, tt.want.Origin, tt.want.Name, err)
+		}
+	}
+}
+
+// A URL that was pasted whole keeps its password to itself, whether it is refused or taken.
+func TestPasswordsInURLsAreMasked(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"kafka://u:s3cret@host:1":      "kafka://******@host:1",
+		"u:s3cret@host:1":              "u:******@host:1",
+		"a:1, u:s3,cr@et@host":         "a:******@host",
+		"https://s3cret@host/path?q=1": "https://******@host/path?q=1",
+		"host:1,[::1]:2":               "host:1,[::1]:2",
+		"user@host":                    "user@host",
+	} {
+		_, values, err := load(t, map[string]string{"X_TOPIC": text}, nil)
+		if err != nil || values[0].Text != want {
+			t.Errorf("%q is shown as %q, want %q; error %v", text, values[0].Text, want, err)
+		}
+		_, values, err = load(t, map[string]string{"X_COLOUR": text}, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3") || values[1].Text != want {
+			t.Errorf("%q is refused as %v, listed as %q, want %q", text, err, values[1].Text, want)
+		}
+		_, _, err = load(t, map[string]string{"X_TOPIC": text, "X_OLD_TOPIC": text + "?"}, nil)
+		if err == nil || strings.Contains(err.Error(), "s3") {
+			t.Errorf("two names: %v", err)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	_, _, err := load(t, map[string]string{"X_HOST": "forbidden", "X_COLOUR": "blue"}, nil)

@@ -49,7 +49,7 @@ func (d Difference) String() string {
 func Compare(live Live, def Definition) []Difference {
 	c := comparison{def: def}
 	if !live.Exists {
-		c.add(Topic, "missing", "present", Breaking, "nothing can be written or read", "run: dashstream topics ensure")
+		c.add(Topic, "missing", "present", Breaking, "nothing can be written or read", "run: "+c.ensure(""))
 		return c.out
 	}
 	c.partitions(live)
@@ -65,6 +65,11 @@ func Compare(live Live, def Definition) []Difference {
 	return c.out
 }
 
+// ensure is the command that brings the topic to its definition.
+func (c *comparison) ensure(flag string) string {
+	return "dashstream topics ensure" + c.def.Flags + flag
+}
+
 type comparison struct {
 	def Definition
 	out []Difference
@@ -78,10 +83,12 @@ func (c *comparison) partitions(live Live) {
 	have, want := len(live.Partitions), int(c.def.Partitions)
 	switch {
 	case have < want:
-		fix := "nothing, when it is intended; else run: dashstream topics ensure --raise-partitions; threads that are running then move to other partitions, so do it while no agents run"
+		when := "it is intended"
 		if int32(have) == Main(c.def.Name, Embedded).Partitions {
-			fix = "nothing, when it is a topic of dashstream up (compare it with --profile embedded); else run: dashstream topics ensure --raise-partitions; threads that are running then move to other partitions, so do it while no agents run"
+			when = "it is a topic of dashstream up (compare it with --profile embedded)"
 		}
+		fix := "nothing, when " + when + "; else run: " + c.ensure(" --raise-partitions") +
+			"; threads that are running then move to other partitions, so do it while no agents run"
 		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "fewer consumers can share the work than planned", fix)
 	case have > want:
 		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "Kafka cannot take partitions away, and more do no harm",
@@ -111,7 +118,7 @@ func (c *comparison) config(live Live, key string) {
 		shown = "unknown"
 	}
 	severity, why := meaning(key, have, want)
-	fix := "run: dashstream topics ensure --update-configs"
+	fix := "run: " + c.ensure(" --update-configs")
 	if severity == Notice {
 		fix = "nothing, when it is intended; else " + fix
 	}

@@ -61,6 +61,9 @@ type Definition struct {
 	Replication int16
 	// Configs are topic configurations by their Kafka names. What is not in it is left to the cluster.
 	Configs map[string]string
+	// Flags is what follows "dashstream topics ensure" to mean this cluster and topic, so that a hint can be pasted. It
+	// begins with a space, or is empty where the defaults are meant.
+	Flags string
 }
 
 // Main is the topic of the telemetry.
@@ -101,7 +104,14 @@ func define(name string, p Profile, retention time.Duration) Definition {
 
 // All returns both topics of the settings.
 func All(s kafkaclient.Settings, p Profile) []Definition {
-	return []Definition{Main(s.Topic, p), DeadLetters(s.DeadLetterTopic(), p)}
+	all := []Definition{Main(s.Topic, p), DeadLetters(s.DeadLetterTopic(), p)}
+	for i := range all {
+		all[i].Flags = s.CommandFlags()
+		if p != Default {
+			all[i].Flags += " --profile " + string(p)
+		}
+	}
+	return all
 }
 
 // Clone returns a copy that shares nothing.

@@ -65,6 +65,25 @@ func TestAllUsesTheNamesOfTheSettings(t *testing.T) {
 	}
 }
 
+// What to run is said so that it can be pasted: for this cluster, this topic, this profile.
+func TestHintsNameClusterAndTopic(t *testing.T) {
+	t.Parallel()
+	s := kafkaclient.Default()
+	s.Brokers, s.Topic = kafkaclient.Brokers{"kafka:9"}, "events"
+	def := topics.All(s, topics.Production)[0]
+	const command = "dashstream topics ensure --kafka-brokers kafka:9 --kafka-topic events --profile production"
+	few := topics.Live{Name: "events", Exists: true, Partitions: []topics.Partition{{}}}
+	for flag, live := range map[string]topics.Live{"": {Name: "events"}, " --raise-partitions": few, " --update-configs": few} {
+		found := false
+		for _, d := range topics.Compare(live, def) {
+			found = found || strings.Contains(d.Fix, command+flag)
+		}
+		if !found {
+			t.Errorf("no %q in %v", command+flag, topics.Compare(live, def))
+		}
+	}
+}
+
 // Nonsense is refused without a broker, by an error that names the topic, the value and what is allowed.
 func TestValidate(t *testing.T) {
 	t.Parallel()

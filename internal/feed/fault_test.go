@@ -163,6 +163,31 @@ func TestAnUnreadableBatchIsAnnouncedAndPassed(t *testing.T) {
 	}
 }
 
+// What a read finds out after a reader has turned to other partitions is learnt all
+// the same; it was asked for anew each time, and given up again.
+func TestAFailureThatTakesLongToFindOutIsLearnt(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t, 1)
+	f.produce(0, 3)
+	f.produceRaw(0, 0, 2, feed.RawRecord(0, nil, 1<<20)[:20])
+	f.produce(0, 4)
+	fd := f.feed(nil)
+	f.ControlKey(kmsg.Fetch.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		f.KeepControl()
+		for _, t := range r.(*kmsg.FetchRequest).Topics {
+			if t.Partitions[0].FetchOffset == 3 {
+				f.SleepControl(func() { <-time.After(1500 * time.Millisecond) }) // longer than a reader waits
+			}
+		}
+		return nil, nil, false
+	})
+	r := newReader(t, fd, feed.Start{Earliest: true})
+	r.until("all", func() bool { return r.caught })
+	if len(r.gaps) != 1 || r.count != 7 {
+		t.Errorf("gaps %+v and %d records, want one gap and 7 records", r.gaps, r.count)
+	}
+}
+
 // damage changes a byte of the text in the broker's files, as a bad disk does.
 func damage(t *testing.T, dir, text string) {
 	t.Helper()

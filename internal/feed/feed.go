@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,10 @@ type Config struct {
 	// TailBytes bounds the hot tail, CacheBytes the cache of older records:
 	// records, their encodings and overhead.
 	TailBytes, CacheBytes int64
+	// BatchBytes bounds what one batch of a producer may decompress to, and at
+	// four times as much what its records take in memory; a larger one is a
+	// [Gap].
+	BatchBytes int64
 	// RefreshInterval is how often the metadata is read when nothing fails: new
 	// partitions and a re-created topic are seen within it.
 	RefreshInterval time.Duration
@@ -35,13 +40,13 @@ type Config struct {
 // otherwise.
 func DefaultConfig(topic string) Config {
 	return Config{
-		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20,
+		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20, BatchBytes: 64 << 20,
 		RefreshInterval: 5 * time.Second, RequestTimeout: 10 * time.Second,
 		Linger: func() time.Duration { return 0 },
 	}
 }
 
-// minBytes is the least that TailBytes and CacheBytes can be.
+// minBytes is the least that TailBytes, CacheBytes and BatchBytes can be.
 const minBytes = 1 << 20
 
 // Validate reports every setting that cannot be used.
@@ -55,6 +60,9 @@ func (c Config) Validate() error {
 	}
 	if c.CacheBytes < minBytes {
 		errs = append(errs, fmt.Errorf("cache of %d bytes: at least %d are needed", c.CacheBytes, minBytes))
+	}
+	if c.BatchBytes < minBytes {
+		errs = append(errs, fmt.Errorf("batch of %d bytes: at least %d are needed", c.BatchBytes, minBytes))
 	}
 	if c.RefreshInterval <= 0 {
 		errs = append(errs, fmt.Errorf("refresh interval %v: must be above 0", c.RefreshInterval))
@@ -125,7 +133,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Feed{cfg: cfg, log: deps.Logger, observer: deps.Observer, decompressor: kgo.DefaultDecompressor(), ready: make(chan struct{}), lastBeat: time.Now()}
+	f := &Feed{cfg: cfg, log: deps.Logger, observer: deps.Observer, ready: make(chan struct{}), lastBeat: time.Now()}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
@@ -135,7 +143,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 	f.background, f.stop = context.WithCancel(context.Background())
 	// A client answers questions about metadata from what it learnt less than
 	// this long ago; a leader that moved is asked for sooner than by default.
-	options := append(slices.Clone(deps.Options), kgo.MetadataMinAge(minBackoff*2))
+	options := append(slices.Clone(deps.Options), kgo.MetadataMinAge(minBackoff*2), kgo.MaxDecompressBatchBytes(int(min(cfg.BatchBytes, math.MaxInt32))))
 	var clients [3]*kgo.Client
 	for i := range clients {
 		cl, err := kgo.NewClient(options...)
@@ -149,6 +157,8 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 		clients[i] = cl
 	}
 	f.tail, f.past, f.questions = clients[0], clients[1], clients[2]
+	// The client's own, since only that one has the bound.
+	f.decompressor = f.tail.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.gen.Load().count(), atEnd) }
 	return f, nil
 }

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -28,23 +27,12 @@ type fetched struct {
 	// or not.
 	next    int64
 	records []*kgo.Record
+	// epoch is the leader's that wrote the last batch; -1 where not known.
+	epoch int32
 	// highWatermark and logStart are -1 where the broker did not say.
 	highWatermark, logStart int64
 	err                     error
 }
-
-// errUnreadable reports a batch that arrived and cannot be read. It covers the
-// offsets up to, not including, End.
-type errUnreadable struct {
-	End   int64
-	cause error
-}
-
-func (e *errUnreadable) Error() string {
-	return fmt.Sprintf("batch up to offset %d cannot be read: %v", e.End, e.cause)
-}
-
-func (e *errUnreadable) Unwrap() error { return e.cause }
 
 // errNoProgress reports a response without a whole batch although the log goes
 // on.
@@ -59,6 +47,9 @@ type fetchRequest struct {
 	// one batch.
 	partitionBytes int32
 	maxWait        time.Duration
+	// decodedBytes is about how much of the answer is decoded, at least one
+	// batch: the rest is asked for again.
+	decodedBytes int64
 }
 
 // fetch sends one Fetch request to one broker. It uses the protocol directly
@@ -97,6 +88,7 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 		return nil, fmt.Errorf("fetch from broker %d: %w", rq.broker, err)
 	}
 	var out []fetched
+	room := rq.decodedBytes
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		if t.Topic != "" && t.Topic != g.topic {
@@ -109,55 +101,8 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 				continue
 			}
 			delete(asked, p.Partition)
-			out = append(out, g.read(p, from))
+			out = append(out, g.read(p, from, &room))
 		}
 	}
 	return out, nil
-}
-
-// read turns the broker's answer for one partition into records.
-func (g *generation) read(p *kmsg.FetchResponseTopicPartition, from int64) fetched {
-	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		Offset:    from,
-		Topic:     g.topic,
-		Partition: p.Partition,
-	}, p, g.decompressor, nil)
-	f := fetched{
-		partition: p.Partition, from: from, next: next, records: fp.Records,
-		highWatermark: p.HighWatermark, logStart: p.LogStartOffset, err: fp.Err,
-	}
-	if p.ErrorCode != 0 {
-		return f
-	}
-	if f.err != nil {
-		if len(f.records) > 0 {
-			// What came before the bad batch is good; the bad one comes first
-			// in the next request.
-			f.err = nil
-			return f
-		}
-		f.next = from
-		f.err = &errUnreadable{End: batchEnd(p.RecordBatches, from), cause: f.err}
-		return f
-	}
-	if len(f.records) == 0 && f.next <= from && from < f.highWatermark && len(p.RecordBatches) > 0 {
-		f.err = errNoProgress
-	}
-	return f
-}
-
-// batchEnd returns the offset after the first batch in a response, read from
-// the batch's own header (Kafka's record batch, magic 2: base offset in bytes
-// 0–7, last offset delta in bytes 23–26). The header is covered by the checksum
-// that failed, so its word is taken only where it is plausible.
-func batchEnd(b []byte, from int64) int64 {
-	const plausible = 1 << 20 // records in one batch
-	if len(b) >= 27 {
-		base := int64(binary.BigEndian.Uint64(b))
-		delta := int64(int32(binary.BigEndian.Uint32(b[23:])))
-		if end := base + delta + 1; delta >= 0 && delta < plausible && base <= from && end > from {
-			return end
-		}
-	}
-	return from + 1
 }

@@ -26,8 +26,10 @@ type generation struct {
 	reason ResetReason
 
 	decompressor kgo.Decompressor
-	ring         *ring
-	history      *history
+	// batchMemory bounds a batch once its records are made.
+	batchMemory int64
+	ring        *ring
+	history     *history
 
 	mu    sync.Mutex
 	parts []*partition
@@ -181,7 +183,7 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	}
 	g := &generation{
 		topic: f.cfg.Topic, topicID: st.id, streamID: StreamID(st.clusterID, f.cfg.Topic, st.id), reason: reason,
-		decompressor: f.decompressor, ended: make(chan struct{}), added: map[int32]int64{},
+		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]int64{},
 	}
 	positions := make([]int64, len(st.partitions))
 	for i, p := range st.partitions {

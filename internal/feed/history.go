@@ -16,8 +16,9 @@ import (
 const (
 	// historyFetchBytes is asked for at once: large enough that the round trip
 	// does not count, small enough that many places in the log fit the cache.
-	historyFetchBytes = 1 << 20
-	historyMaxWait    = 100 * time.Millisecond
+	historyFetchBytes   = 1 << 20
+	historyDecodedBytes = 16 << 20
+	historyMaxWait      = 100 * time.Millisecond
 )
 
 // history serves records that the hot tail no longer holds, from Kafka, through
@@ -82,10 +83,10 @@ func (e *errRetained) Error() string {
 // errTruncated says that the log ends before the offset asked for.
 var errTruncated = errors.New("the log ends before the position")
 
-// segment returns a segment that covers the offset. Errors: [errRetained],
-// [errUnreadable], errTruncated, or a failure worth another try.
-func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment, error) {
+// ask returns a read of the segment that covers the offset, under way or done.
+func (h *history) ask(p int32, offset int64) *flight {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	c := h.parts[p]
 	if c == nil {
 		c = &cachedPartition{wanted: map[int64]*flight{}}
@@ -94,8 +95,7 @@ func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment,
 	if pg := c.find(offset); pg != nil {
 		h.clock++
 		pg.used = h.clock
-		h.mu.Unlock()
-		return pg.seg, nil
+		return &flight{done: closed, segs: []*Segment{pg.seg}}
 	}
 	fl := c.wanted[offset]
 	if fl == nil {
@@ -109,11 +109,23 @@ func (h *history) segment(ctx context.Context, p int32, offset int64) (*Segment,
 			h.f.reads.Go(func() { h.serve(p, c) })
 		}
 	}
-	h.mu.Unlock()
+	return fl
+}
+
+// closed is the done of a flight that never had to fly.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// wait returns the segment. Errors: [errRetained], [errUnreadable],
+// errTruncated, ctx's, or a failure worth another try.
+func (fl *flight) wait(ctx context.Context) (*Segment, error) {
 	select {
+	case <-fl.done:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-fl.done:
 	}
 	if fl.err != nil {
 		return nil, fl.err
@@ -213,7 +225,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 	h.f.observer.HistoryRead(p)
 	answers, err := h.g.fetch(ctx, h.f.past, fetchRequest{
 		broker: leader, positions: []fetchPosition{{partition: p, offset: offset, leaderEpoch: epoch}},
-		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait,
+		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait, decodedBytes: historyDecodedBytes,
 	})
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ const (
 	liveMaxWait        = 500 * time.Millisecond
 	liveMaxBytes       = 16 << 20
 	livePartitionBytes = 1 << 20
+	liveDecodedBytes   = 64 << 20
 	minBackoff         = 50 * time.Millisecond
 	maxBackoff         = 5 * time.Second
 	// confirmTries is how often a condition that costs records must be seen
@@ -156,7 +157,7 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32) {
 		}
 		rctx, cancel := context.WithTimeout(ctx, liveMaxWait+s.f.cfg.RequestTimeout)
 		answers, err := s.g.fetch(rctx, s.f.tail, fetchRequest{
-			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait,
+			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait, decodedBytes: liveDecodedBytes,
 		})
 		cancel()
 		if ctx.Err() != nil {

@@ -46,8 +46,11 @@ type lagging struct {
 	partition int32
 	retryAt   time.Time
 	fails     int
-	// slow counts the waits that were given up; the read goes on meanwhile.
-	slow int
+	// slow counts the waits that were given up; the read, underWay, goes on
+	// meanwhile, and what came of it is looked at the next time: were it asked
+	// for anew, a failure that takes long to find out would never be learnt.
+	slow     int
+	underWay *flight
 }
 
 // How long a reader waits for one partition's old records before it turns to
@@ -360,15 +363,20 @@ func (r *Reader) read(ctx context.Context) (Step, bool, error) {
 		patience = slowPatience
 	}
 	wctx, cancel := context.WithTimeout(ctx, patience)
-	seg, err := r.g.history.segment(wctx, p, r.cur[p])
+	read := r.behind[i].underWay
+	if read == nil {
+		read = r.g.history.ask(p, r.cur[p])
+	}
+	seg, err := read.wait(wctx)
 	late := wctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
 	cancel()
 	if late {
 		r.behind[i].slow++
+		r.behind[i].underWay = read
 		r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].slow))
 		return Step{}, false, nil
 	}
-	r.behind[i].slow = 0
+	r.behind[i].slow, r.behind[i].underWay = 0, nil
 	var retained *errRetained
 	var unreadable *errUnreadable
 	switch {

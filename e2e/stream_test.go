@@ -394,8 +394,8 @@ func TestMistakesAtTheStartAreNamed(t *testing.T) {
 		code int
 		want []string
 	}{
-		"the directory is in use": {nil, []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"}, 1, []string{dir, fmt.Sprint(s.cmd.Process.Pid)}},
-		"the port is in use":      {nil, []string{"up", "--data-dir", t.TempDir(), "--listen", s.HTTP, "--kafka-listen", "127.0.0.1:0"}, 1, []string{s.HTTP, "in use"}},
+		"the directory is in use": {nil, []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"}, 5, []string{dir, fmt.Sprint(s.cmd.Process.Pid)}},
+		"the port is in use":      {nil, []string{"up", "--data-dir", t.TempDir(), "--listen", s.HTTP, "--kafka-listen", "127.0.0.1:0"}, 5, []string{s.HTTP, "in use"}},
 		"beyond this machine":     {nil, []string{"up", "--data-dir", t.TempDir(), "--listen", "0.0.0.0:0", "--kafka-listen", "127.0.0.1:0"}, 2, []string{"token"}},
 		"the broker too":          {nil, []string{"up", "--data-dir", t.TempDir(), "--kafka-listen", "0.0.0.0:0"}, 2, []string{"0.0.0.0", "loopback"}},
 		"no such topic":           {[]string{"KAFKA_BROKERS=" + s.Kafka, "KAFKA_TOPIC=other"}, []string{"gateway", "--listen", "127.0.0.1:0"}, 4, []string{"other", "dashstream topics ensure"}},

@@ -89,8 +89,8 @@ func New(ctx context.Context, opts Options) (*App, error) {
 func (a *App) build(ctx context.Context) error {
 	// One that a killed process left would say ready for this one.
 	if path := a.opts.Gateway.ReadyFile; path != "" {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove the ready file of an earlier process: %w", err)
+		if err := clearReadyFile(path); err != nil {
+			return err
 		}
 	}
 	if a.opts.Embedded != nil {

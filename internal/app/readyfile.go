@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,27 @@ type readiness struct {
 	Kafka string `json:"kafka,omitempty"`
 }
 
+// clearReadyFile removes the file of an earlier process, and finds out whether a new one can be written: better now than when
+// everything runs.
+func clearReadyFile(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err == nil && !info.Mode().IsRegular() && info.Mode().Type() != os.ModeSymlink:
+		return fmt.Errorf("--ready-file %s: exists and is no regular file; name a file", path)
+	case err == nil:
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("--ready-file: remove that of an earlier process: %w", err)
+		}
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), temporaryPattern)
+	if err != nil {
+		return fmt.Errorf("--ready-file %s cannot be written: %w", path, err)
+	}
+	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+}
+
+const temporaryPattern = ".ready-*"
+
 // writeReadyFile puts the file there whole: a reader sees all of it or none.
 func writeReadyFile(path string, r readiness) error {
 	r.PID = os.Getpid()
@@ -22,7 +44,7 @@ func writeReadyFile(path string, r readiness) error {
 	if err != nil {
 		return fmt.Errorf("encode ready file: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".ready-*")
+	tmp, err := os.CreateTemp(filepath.Dir(path), temporaryPattern)
 	if err != nil {
 		return fmt.Errorf("write ready file %s: %w", path, err)
 	}

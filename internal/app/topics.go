@@ -48,11 +48,12 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		return nil
 	}
 	differences, err := topics.Verify(ctx, admin, topics.All(a.kafka, topics.Default)[0])
-	a.differs(differences)
 	var mismatch *topics.MismatchError
-	switch {
-	case errors.As(err, &mismatch) && mismatch.Missing():
+	if errors.As(err, &mismatch) && mismatch.Missing() {
 		return mismatch
+	}
+	a.differs(differences)
+	switch {
 	case err == nil, mismatch != nil:
 		// A gateway reads a topic of any shape. What differs was said, and
 		// stays in the metric.

@@ -32,6 +32,12 @@ func bindSettings(structs []any) (kong.Option, error) {
 			if flag, ok := node.(*kong.Flag); ok && flag.Target.CanAddr() {
 				if field, ok := byTarget[flag.Target.Addr().Interface()]; ok {
 					collectAsText(flag, field)
+				} else {
+					tellFacts(flag)
+				}
+				// Each flag has a group of its own making, so this changes a title once.
+				if g := flag.Group; g != nil && !strings.HasSuffix(g.Title, ":") {
+					g.Title += ":"
 				}
 			}
 			return next(nil)
@@ -44,22 +50,6 @@ func collectAsText(flag *kong.Flag, field settings.Field) {
 	flag.Mapper = textMapper{isBool: field.IsBool()}
 	flag.Tag.Type = "" // kong would derive a placeholder from it
 	flag.Help = helpOf(field)
-}
-
-// helpOf is the help of a flag: what it is, what may be written, what it is without, and the variables.
-func helpOf(f settings.Field) string {
-	var facts []string
-	if f.Allowed != "" && !f.IsBool() {
-		facts = append(facts, f.Allowed)
-	}
-	switch {
-	case f.Default != "" && !(f.IsBool() && f.Default == "false"):
-		facts = append(facts, "default: "+f.Default)
-	case f.Unset != "":
-		facts = append(facts, "default: "+f.Unset)
-	}
-	facts = append(facts, "env: "+strings.Join(f.Envs, " or "))
-	return fmt.Sprintf("%s (%s)", f.Help, strings.Join(facts, "; "))
 }
 
 // textMapper keeps what was written after a flag.

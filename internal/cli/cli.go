@@ -34,6 +34,7 @@ func commandList() []entry {
 		{"topics", "Create, check and describe the topics.", newTopicsCommand()},
 		{"config", "Show the effective settings and where each comes from.", newConfigCommand()},
 		{"version", "Show which build this is.", &versionCommand{}},
+		{"help", "Show the help of a command, or the Kafka settings.", &helpCommand{}},
 	}
 }
 
@@ -66,6 +67,14 @@ type Program struct {
 // and other programs may call it at will. It returns soon after ctx ends.
 func Run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	return Program{Args: args, Env: env, Stdin: stdin, Stdout: stdout, Stderr: stderr}.Run(ctx)
+}
+
+// env looks up a variable; without an environment there is none.
+func (prog Program) env(name string) (string, bool) {
+	if prog.Env == nil {
+		return "", false
+	}
+	return prog.Env(name)
 }
 
 // Run is the function Run with all that a program can give.
@@ -117,6 +126,7 @@ func unjoin(err error) []error {
 
 // root holds the flags that every command has.
 type root struct {
+	Version versionFlag `name:"version" help:"Show which build this is, and end."`
 	Logging logSettings `embed:""`
 }
 
@@ -150,7 +160,7 @@ func (prog Program) prepare() (command, *Process, error) {
 	}
 	parsed, err := parser.Parse(prog.Args)
 	if *helped {
-		return nil, nil, nil
+		return nil, nil, nil // help or version was asked for, and is out
 	}
 	if err != nil {
 		return nil, nil, parseError(parser.Model.Node, err)
@@ -186,7 +196,8 @@ func (prog Program) parser(g *root, entries []entry) (parser *kong.Kong, helped 
 		kong.Description(description),
 		kong.Writers(prog.Stdout, prog.Stderr),
 		kong.Exit(func(int) { *helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 120}),
+		kong.ConfigureHelp(helpOptions()),
+		kong.Help(printHelp),
 	}
 	for _, e := range entries {
 		options = append(options, kong.DynamicCommand(e.name, e.help, "", e.command))

@@ -238,7 +238,7 @@ func TestFlagBeatsVariable(t *testing.T) {
 		if c.Topics.Kafka.Topic != "flag" || c.Topics.Kafka.Brokers.String() != "flag:2" || c.Topics.Partitions != 7 || !c.RaisePartitions {
 			t.Errorf("%q: %+v", args, c)
 		}
-		if got := c.Topics.definitions()[0]; got.Partitions != 7 || got.Name != "flag" {
+		if got := c.Topics.definitions(&Process{})[0]; got.Partitions != 7 || got.Name != "flag" {
 			t.Errorf("definition %+v", got)
 		}
 	}

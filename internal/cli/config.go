@@ -40,6 +40,7 @@ type configSetting struct {
 	From     string   `json:"from"`   // the flag or variable; empty for a default
 	Secret   bool     `json:"secret"`
 	Commands []string `json:"commands"`
+	Error    string   `json:"error"` // why the value cannot be used, and what is allowed; empty when it can
 
 	group, unset string
 }
@@ -125,8 +126,11 @@ func (r *configReport) add(command string, v settings.Value) {
 	if v.Field.Flag != "" {
 		s.Flag = "--" + v.Field.Flag
 	}
+	if v.Err != nil {
+		s.Error = v.Err.Why()
+	}
 	for i, have := range r.Settings {
-		if have.Name == s.Name && have.Flag == s.Flag && have.Value == s.Value && have.Source == s.Source {
+		if have.Name == s.Name && have.Flag == s.Flag && have.Value == s.Value && have.Source == s.Source && have.Error == s.Error {
 			if command != "" {
 				r.Settings[i].Commands = append(have.Commands, command)
 			}
@@ -167,6 +171,9 @@ func writeConfig(p *Process, report configReport) error {
 			// One variable may have several defaults; then it must be told whose is which.
 			if repeated[s.Name] > 1 {
 				source += " (" + strings.Join(s.Commands, ", ") + ")"
+			}
+			if s.Error != "" {
+				source += "  BAD: " + oneLine(s.Error, 300)
 			}
 			t.row(s.Name, shownValue(s), source)
 		}

@@ -67,7 +67,7 @@ func TestConfigJSON(t *testing.T) {
 	if s := byName["KAFKA_TOPIC"]; s.Value != "events" || s.Source != "env" || s.From != "KAFKA_TOPIC" || s.Flag != "--kafka-topic" || len(s.Commands) != 2 {
 		t.Errorf("topic: %+v", s)
 	}
-	if s := byName["KAFKA_SASL_PASSWORD"]; s.Value != settings.Mask || !s.Secret {
+	if s := byName["KAFKA_SASL_PASSWORD"]; s.Value != settings.Mask || !s.Secret || !strings.Contains(s.Error, "does not authenticate") {
 		t.Errorf("password: %+v", s)
 	}
 	if len(report.Errors) != 1 || report.Errors[0].Name != "KAFKA_SASL_PASSWORD" {
@@ -102,6 +102,20 @@ func TestConfigTellsAllErrors(t *testing.T) {
 		t.Errorf("one mistake is told %d times: %s", n, o.stderr)
 	}
 	line(t, o, "KAFKA_TENANT_ID")
+	// Each bad line shows what was written, where, and what is allowed; the others are not marked.
+	for name, want := range map[string]string{
+		"KAFKA_SECURITY_PROTOCOL": "KAFKA_SECURITY_PROTOCOL tls env KAFKA_SECURITY_PROTOCOL BAD: not one of plaintext, ssl, sasl_plaintext, sasl_ssl",
+		"KAFKA_TOPIC":             "KAFKA_TOPIC a/b env KAFKA_TOPIC BAD: a topic name has only letters, digits, dots, underscores and dashes, not '/'",
+		"KAFKA_BROKERS":           "KAFKA_BROKERS a:1 env KAFKA_BROKERS BAD: KAFKA_BOOTSTRAP_SERVERS is another name of this setting",
+		"DASHSTREAM_LOG_LEVEL":    "DASHSTREAM_LOG_LEVEL loud env DASHSTREAM_LOG_LEVEL BAD: not one of debug, info, warn, error",
+	} {
+		if got := line(t, o, name); !strings.HasPrefix(got, want) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if n := strings.Count(o.stdout, "BAD:"); n < 5 || strings.Contains(line(t, o, "KAFKA_TENANT_ID"), "BAD") || strings.Contains(line(t, o, "KAFKA_DLQ_TOPIC"), "BAD") {
+		t.Errorf("%d lines are marked: %s", n, o.stdout)
+	}
 
 	// A rule of a command is a matter of settings too, whatever error it comes as.
 	o = runCLI(t, map[string]string{"DASHSTREAM_LISTEN": "0.0.0.0:0"}, "config", "gateway")
@@ -109,6 +123,18 @@ func TestConfigTellsAllErrors(t *testing.T) {
 
 	o = runCLI(t, map[string]string{"KAFKA_TOPIC": "a/b", "KAFKA_SECURITY_PROTOCOL": "tls"}, "topics", "ensure")
 	o.want(t, ExitUsage, `KAFKA_TOPIC="a/b"`, `KAFKA_SECURITY_PROTOCOL="tls"`, "Try: dashstream config")
+}
+
+// A URL pasted whole keeps its password to itself.
+func TestConfigHidesPasswordsInAddresses(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		o := runCLI(t, map[string]string{"KAFKA_BROKERS": "kafka://u:hunter2@host:9092", "DASHSTREAM_LISTEN": "http://u:hunter2@host"}, "config", "-o", format)
+		o.want(t, ExitUsage, "KAFKA_SASL_PASSWORD_FILE")
+		if strings.Contains(o.stdout+o.stderr, "hunter2") || !strings.Contains(o.stdout, "kafka://******@host:9092") {
+			t.Errorf("%s %s", o.stdout, o.stderr)
+		}
+	}
 }
 
 var update = flag.Bool("update", false, "write docs/configuration.md instead of comparing it")

@@ -16,6 +16,7 @@ const (
 	ExitUsage   = 2 // wrong flags, arguments or settings; nothing was done
 	ExitBroker  = 3 // no connection to Kafka, or Kafka refused or could not serve it
 	ExitNoData  = 4 // there is nothing: no such topic, no such run, no record
+	ExitInUse   = 5 // another process has the address or the data directory
 )
 
 // codedError is an error that says its exit code.

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 
 	"github.com/dashflow/dashstream/internal/app"
 	"github.com/dashflow/dashstream/internal/embedded"
@@ -30,20 +32,28 @@ func (c *gatewayCommand) Run(ctx context.Context, p *Process) error {
 		OnReady: func(a *app.App) { say(p.Stderr, "DashStream is at %s", a.URL()) },
 	})
 	if err != nil {
-		return startError(err)
+		return p.startError(ctx, err, c.Kafka)
 	}
 	return runApp(ctx, a)
 }
 
-// startError gives a process that cannot start the exit code that says why.
-func startError(err error) error {
+// startError gives a process that cannot start the exit code that says why. One that was told to stop meanwhile has ended as
+// it is meant to.
+func (p *Process) startError(ctx context.Context, err error, kafka kafkaclient.Settings) error {
 	var mismatch *topics.MismatchError
 	var bind *httpserve.BindError
+	var busy *embedded.BusyError
 	switch {
+	case interrupted(ctx, err):
+		return nil
 	case errors.As(err, &mismatch) && mismatch.Missing():
-		return &codedError{code: ExitNoData, err: err, try: programName + " topics ensure"}
-	case errors.As(err, &bind), errors.Is(err, embedded.ErrLocked):
-		return &codedError{code: ExitFailure, err: err}
+		return &codedError{code: ExitNoData, err: err, try: programName + " topics ensure" + p.again(kafka)}
+	case errors.Is(err, embedded.ErrLocked):
+		return &codedError{code: ExitInUse, err: fmt.Errorf("%w: --data-dir (DASHSTREAM_DATA_DIR)", err)}
+	case errors.As(err, &bind) && errors.Is(err, syscall.EADDRINUSE):
+		return &codedError{code: ExitInUse, err: fmt.Errorf("%w: --listen 127.0.0.1:0 (DASHSTREAM_LISTEN)", err)}
+	case errors.As(err, &busy):
+		return &codedError{code: ExitInUse, err: fmt.Errorf("%w: --kafka-listen 127.0.0.1:0 (DASHSTREAM_KAFKA_LISTEN)", err)}
 	}
 	return err
 }

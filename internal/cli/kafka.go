@@ -8,7 +8,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/settings"
 )
+
+// again is what follows another command so that it means the cluster and topic of this one, in the same way: the flags that
+// name them, and the other Kafka flags that were given. Secrets are left out. Variables are still there.
+func (p *Process) again(s kafkaclient.Settings) string {
+	out := s.CommandFlags()
+	fields, err := settings.Fields(&s)
+	if err != nil {
+		return out
+	}
+	for _, f := range fields {
+		text, given := p.flags[f.Flag]
+		switch f.Env() {
+		case "KAFKA_BROKERS", "KAFKA_TOPIC", "KAFKA_DLQ_TOPIC":
+			continue // said above, whatever they come from
+		}
+		if given && !f.Secret {
+			out += " --" + f.Flag + "=" + kafkaclient.Quoted(text)
+		}
+	}
+	return out
+}
 
 // connect returns a client that a broker has answered, or an error that says why none did. role tells the client apart
 // in the brokers' logs. The caller closes the client; ctx bounds only the attempt.

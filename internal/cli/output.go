@@ -11,7 +11,7 @@ import (
 
 // Output is the flag of commands that print for people or for programs.
 type Output struct {
-	Output string `name:"output" short:"o" enum:"text,json" default:"text" help:"text for people, json for programs."`
+	Output string `name:"output" short:"o" enum:"text,json" default:"text" placeholder:"FORMAT" help:"text for people, json for programs."`
 }
 
 // JSON reports whether a program reads the output.

@@ -47,6 +47,7 @@ var exitCodes = []struct {
 	{ExitUsage, "Wrong flags, arguments or settings. Nothing was done."},
 	{ExitBroker, "No connection to Kafka, or Kafka refused the request or could not serve it."},
 	{ExitNoData, "There is nothing: no such topic, no such run, no record."},
+	{ExitInUse, "Another process has the address or the data directory."},
 }
 
 // writeReference writes docs/configuration.md.

@@ -22,11 +22,11 @@ import (
 
 // tailCommand prints the log as it grows.
 type tailCommand struct {
-	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin: now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...)."`
+	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin." allowed:"now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...)"`
 	Thread   []string  `name:"thread" placeholder:"ID" sep:"none" help:"Only this thread; may be given several times."`
 	Tenant   []string  `name:"tenant" placeholder:"ID" sep:"none" help:"Only this tenant; may be given several times."`
-	Type     []msgType `name:"type" placeholder:"TYPE" help:"Only this message type, such as event or token_chunk; may be given several times."`
-	Count    int       `name:"count" short:"n" placeholder:"N" help:"End after so many records; 0 means never."`
+	Type     []msgType `name:"type" placeholder:"TYPE" help:"Only this message type; may be given several times."`
+	Count    int       `name:"count" short:"n" placeholder:"N" help:"End after so many records." allowed:"a whole number, 0 or more; 0 means never" unset:"0"`
 	NoFollow bool      `name:"no-follow" help:"End where the log ends now."`
 	Output
 
@@ -35,8 +35,24 @@ type tailCommand struct {
 
 func newTailCommand() *tailCommand { return &tailCommand{Kafka: kafkaclient.Default()} }
 
-// Run prints records until it is interrupted, which is no failure, or done.
+// Help says in which order records come, for kong.HelpProvider.
+func (c *tailCommand) Help() string {
+	return fmt.Sprintf("The records of a thread, and all of one partition, come in the order of the log. Between partitions there is no order: "+
+		"each record comes when it is read, so an older one may follow a newer one. Each line has the time at which it was sent, "+
+		"and PARTITION@OFFSET, by which it can be sorted.\n\n"+
+		"Interrupted, it ends with exit code 0. With --no-follow, the exit code is %d when there was no record to print.", ExitNoData)
+}
+
+// Run prints records until it is done or interrupted, which is how a tail is meant to end, also while it connects.
 func (c *tailCommand) Run(ctx context.Context, p *Process) error {
+	err := c.run(ctx, p)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (c *tailCommand) run(ctx context.Context, p *Process) error {
 	began := startedAt(time.Now())
 	if c.Count < 0 {
 		return usageError(programName+" tail --help", "--count: %d: want 0 or more", c.Count)
@@ -61,9 +77,6 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 		f.Close()
 	}()
 	if err := c.await(ctx, f); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return err
 	}
 	types := make([]dashstreampb.MessageType, len(c.Type))
@@ -80,10 +93,25 @@ func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 	switch {
 	case errors.As(err, &bad):
 		return usageError(programName+" tail --help", "--from: %v", bad)
-	case isClosedPipe(err), ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case isClosedPipe(err):
 		return nil
+	case err == nil && t.printed == 0:
+		return c.nothing()
 	}
 	return c.Kafka.Explain(kafkaclient.OpConsume, err)
+}
+
+// nothing says that there was no record, and of what kind.
+func (c *tailCommand) nothing() error {
+	kind := ""
+	if len(c.Thread)+len(c.Tenant)+len(c.Type) > 0 {
+		kind = " that --thread, --tenant and --type ask for"
+	}
+	hint := ""
+	if c.From == (tailStart{}) {
+		hint = "; --from earliest begins with the oldest"
+	}
+	return noData("topic %s has no record%s from %s to its end%s", c.Kafka.Topic, kind, c.From, hint)
 }
 
 // startTimeout bounds the look at the topic before tail begins.
@@ -132,6 +160,9 @@ func (t *msgType) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Allowed implements settings.Allower.
+func (msgType) Allowed() string { return wire.MessageTypeNames() }
+
 // tailStart is where tail begins.
 type tailStart struct {
 	earliest bool
@@ -167,6 +198,22 @@ func (s *tailStart) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String is as a user would write it.
+func (s tailStart) String() string {
+	switch {
+	case s.earliest:
+		return "earliest"
+	case s.cursor != nil:
+		return "the cursor"
+	case !s.since.IsZero():
+		return s.since.Format(time.RFC3339Nano)
+	case s.ago > 0:
+		return s.ago.String() + " ago"
+	default:
+		return "now"
+	}
+}
+
 // start turns it into a start of the feed. A tail from now begins with what was
 // written since the command began, so that nothing is lost while it connects.
 func (s tailStart) start(began time.Time) feed.Start {
@@ -192,7 +239,8 @@ type tailer struct {
 	filter *feed.Filter
 	limits wire.Limits
 	// count ends after so many records; 0 never ends.
-	count int
+	count   int
+	printed int
 	// untilEnd ends where the log ended when the tail began.
 	untilEnd bool
 	json     bool
@@ -207,7 +255,7 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 	if err != nil {
 		return err
 	}
-	printed := 0
+	t.began(len(r.Positions()))
 	for {
 		// Whatever is in memory is printed before the output is flushed.
 		step, ok, _ := r.TryNext()
@@ -227,8 +275,8 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 					return
 				}
 				err = t.print(rec)
-				printed++
-				done = t.count > 0 && printed == t.count
+				t.printed++
+				done = t.count > 0 && t.printed == t.count
 			})
 			if err != nil || done {
 				return errors.Join(err, t.out.Flush())
@@ -245,6 +293,18 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 			}
 		}
 	}
+}
+
+// began tells people that something is going on when no record comes, and in which order records will.
+func (t *tailer) began(partitions int) {
+	if t.json || t.untilEnd {
+		return
+	}
+	order := ""
+	if partitions > 1 {
+		order = fmt.Sprintf(" of %d partitions, each in its own order", partitions)
+	}
+	t.note("printing records%s; Ctrl-C ends", order)
 }
 
 // tailLine is one line of --output json. Offsets and sequences are exact
@@ -316,17 +376,18 @@ func (t *tailer) printText(line *tailLine, m *dashstreampb.DashStreamMessage) er
 	} else {
 		what = summary(m)
 	}
-	_, err := fmt.Fprintf(t.out, "%s %d@%d %s #%d %s %s\n", clock(at), line.Partition, line.Offset, printable(line.ThreadID, 60), line.Sequence, line.Type, printable(what, 200))
+	_, err := fmt.Fprintf(t.out, "%s %d@%d %s #%d %s %s\n", localTime(at), line.Partition, line.Offset, printable(line.ThreadID, 60), line.Sequence, line.Type, printable(what, 200))
 	return err
 }
 
-// clock shortens a timestamp to its time of day.
-func clock(at string) string {
+// localTime is a timestamp on the clock of who reads it: with its date, since a log is older than today, and with its
+// offset, so that it can be given to --from.
+func localTime(at string) string {
 	t, err := time.Parse(timeFormat, at)
 	if err != nil {
 		return at
 	}
-	return t.Local().Format("15:04:05.000")
+	return t.Local().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
 // isClosedPipe reports whether the reader of the output has gone, as head does

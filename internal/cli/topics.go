@@ -42,7 +42,7 @@ type topicsCommon struct {
 }
 
 // definitions are the two topics of the profile with what was set beside it.
-func (c *topicsCommon) definitions() []topics.Definition {
+func (c *topicsCommon) definitions(p *Process) []topics.Definition {
 	all := topics.All(c.Kafka, c.Profile)
 	main := &all[0]
 	if c.Partitions > 0 {
@@ -52,6 +52,7 @@ func (c *topicsCommon) definitions() []topics.Definition {
 		main.Configs[topics.RetentionMs] = strconv.FormatInt(c.Retention.Duration().Milliseconds(), 10)
 	}
 	for i := range all {
+		all[i].Flags = p.again(c.Kafka) + c.flags(p)
 		if c.Replication > 0 {
 			all[i].Replication = c.Replication
 		}
@@ -62,9 +63,20 @@ func (c *topicsCommon) definitions() []topics.Definition {
 	return all
 }
 
+// flags are those of the definition that were given, for a hint that means the same topics.
+func (c *topicsCommon) flags(p *Process) string {
+	out := ""
+	for _, name := range []string{"profile", "partitions", "replication", "min-insync", "retention"} {
+		if text, given := p.flags[name]; given {
+			out += " --" + name + "=" + kafkaclient.Quoted(text)
+		}
+	}
+	return out
+}
+
 // open validates the definitions and connects. The caller closes the client and calls cancel.
 func (c *topicsCommon) open(ctx context.Context, p *Process) (client *kadm.Client, bounded context.Context, cancel func(), err error) {
-	for _, d := range c.definitions() {
+	for _, d := range c.definitions(p) {
 		err = errors.Join(err, d.Validate())
 	}
 	if err != nil {
@@ -124,7 +136,7 @@ func (c *topicsEnsure) Run(ctx context.Context, p *Process) error {
 	}
 	defer cancel()
 	options := topics.Options{RaisePartitions: c.RaisePartitions, UpdateConfigs: c.UpdateConfigs}
-	results, err := options.Ensure(bounded, client, c.Topics.definitions()...)
+	results, err := options.Ensure(bounded, client, c.Topics.definitions(p)...)
 	if results == nil {
 		return err
 	}
@@ -231,7 +243,7 @@ func (c *topicsDescribe) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer cancel()
-	definitions := c.Topics.definitions()
+	definitions := c.Topics.definitions(p)
 	names := make([]string, len(definitions))
 	for i, d := range definitions {
 		names[i] = d.Name
@@ -255,7 +267,7 @@ func (c *topicsDescribe) Run(ctx context.Context, p *Process) error {
 		}
 	}
 	if len(missing) > 0 {
-		return noDataTry(programName+" topics ensure", "no such topic: %s", strings.Join(missing, ", "))
+		return noDataTry(programName+" topics ensure"+p.again(c.Topics.Kafka)+c.Topics.flags(p), "no such topic: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/producersettings"
+	"github.com/dashflow/dashstream/internal/settings"
 )
 
 // upCommand runs everything in one process, on the embedded broker.
@@ -35,7 +36,40 @@ func newUpCommand() *upCommand {
 
 // Validate is called when the settings were read.
 func (c *upCommand) Validate() error {
-	return errors.Join(c.broker().Validate(), kafkaclient.CheckTopicName(c.Topic))
+	var errs []error
+	bad := func(name, value string, err error) {
+		if err != nil {
+			errs = append(errs, &settings.Error{Name: name, Value: value, Reason: err.Error()})
+		}
+	}
+	if c.DataDir == "" {
+		bad("DASHSTREAM_DATA_DIR", "", errors.New("no directory"))
+	}
+	bad("DASHSTREAM_KAFKA_LISTEN", c.KafkaListen, embedded.CheckListen(c.KafkaListen))
+	bad("KAFKA_TOPIC", c.Topic, kafkaclient.CheckTopicName(c.Topic))
+	return errors.Join(errs...)
+}
+
+// ValidateFields is called when a setting could not be read: each of these rules is about one.
+func (c *upCommand) ValidateFields() error { return c.Validate() }
+
+// notices says what was set and has no effect. A flag was meant for this command, so one in vain is an error; a variable
+// may be there for others.
+func (c *upCommand) notices(p *Process) error {
+	for _, env := range []string{"KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS"} {
+		if value, ok := p.program.env(env); ok && value != "" {
+			say(p.Stderr, "%s: %s is not used: up has a broker of its own. To serve that cluster: %s gateway", programName, env, programName)
+		}
+	}
+	if c.Demo {
+		return nil
+	}
+	for _, name := range []string{"demo-seed", "demo-rate"} {
+		if _, given := p.flags[name]; given {
+			return usageError(programName+" up --help", "--%s has no effect without --demo", name)
+		}
+	}
+	return nil
 }
 
 func (c *upCommand) broker() *embedded.Options {
@@ -44,6 +78,9 @@ func (c *upCommand) broker() *embedded.Options {
 
 // Run serves until it is told to stop.
 func (c *upCommand) Run(ctx context.Context, p *Process) error {
+	if err := c.notices(p); err != nil {
+		return err
+	}
 	kafka := kafkaclient.Default()
 	kafka.Topic = c.Topic
 	broker := c.broker()
@@ -63,7 +100,7 @@ func (c *upCommand) Run(ctx context.Context, p *Process) error {
 		},
 	})
 	if err != nil {
-		return startError(err)
+		return p.startError(ctx, err, kafka)
 	}
 	return runApp(ctx, a)
 }

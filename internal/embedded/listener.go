@@ -38,12 +38,27 @@ type listener struct {
 	idle  chan struct{} // closed when the listener is closed and the last connection is gone
 }
 
+// BusyError says that the address of the broker is taken.
+type BusyError struct {
+	Addr string
+	Err  error
+}
+
+// Error names the address, who is probably there, and the ways out.
+func (e *BusyError) Error() string {
+	return "listen for Kafka clients on " + e.Addr + ": the port is in use by another process, most likely another dashstream up " +
+		"or a Kafka broker; stop that one, choose another port, or use port 0 for any free one"
+}
+
+// Unwrap gives the error of the system.
+func (e *BusyError) Unwrap() error { return e.Err }
+
 func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("another process listens there, most likely another dashstream up or a Kafka broker; stop that one, or choose another port (port 0 takes a free one): %w", err)
+			return nil, &BusyError{Addr: addr, Err: err}
 		}
 		return nil, fmt.Errorf("listen for Kafka clients on %s: %w", addr, err)
 	}

@@ -71,6 +71,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// CheckListen reports why the broker cannot listen on a HOST:PORT, without binding it.
+func CheckListen(listen string) error {
+	_, err := loopbackAddr(listen)
+	return err
+}
+
 // loopbackAddr returns the address to bind for a HOST:PORT, or an error that names it. The broker knows no users and no
 // encryption, so no option opens it to the network: any other host is refused rather than resolved.
 func loopbackAddr(listen string) (string, error) {

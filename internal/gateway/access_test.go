@@ -417,6 +417,7 @@ func TestSettingsAreCheckedBeforeAnythingStarts(t *testing.T) {
 		}, ""},
 		{"short token", func(s *gateway.Settings) { s.Token = settings.NewSecret("short") }, "5 bytes: want 8 to 4096"},
 		{"no such file", func(s *gateway.Settings) { s.TokenFile = "/nowhere/token" }, "/nowhere/token"},
+		{"a file without an end", func(s *gateway.Settings) { s.TokenFile = "/dev/zero" }, "want 8 to 4096"},
 		{"no port", func(s *gateway.Settings) { s.Listen = "localhost" }, "DASHSTREAM_LISTEN"},
 		{"origin", func(s *gateway.Settings) { s.AllowedOrigins = []string{"example.org"} }, "SCHEME://HOST"},
 	} {

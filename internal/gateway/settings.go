@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -98,7 +99,7 @@ func (s Settings) token() (string, error) {
 		if s.Token.IsSet() {
 			return "", errors.New("--token (DASHSTREAM_TOKEN) and --token-file (DASHSTREAM_TOKEN_FILE): want one of them")
 		}
-		b, err := os.ReadFile(s.TokenFile)
+		b, err := readTokenFile(s.TokenFile)
 		if err != nil {
 			return "", fmt.Errorf("--token-file (DASHSTREAM_TOKEN_FILE): %w", err)
 		}
@@ -111,6 +112,16 @@ func (s Settings) token() (string, error) {
 		return "", fmt.Errorf("%s: %d bytes: want %d to %d", from, len(token), minTokenBytes, maxTokenBytes)
 	}
 	return token, nil
+}
+
+// readTokenFile reads no more than a token with its line break needs: the path may be that of a device without an end.
+func readTokenFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxTokenBytes+64))
+	return b, errors.Join(err, f.Close())
 }
 
 // Config turns valid settings into the configuration of a gateway.

@@ -332,7 +332,7 @@ func (x explainer) broker(err error) (cause, fix string) {
 	case errors.Is(err, kerr.NotEnoughReplicas), errors.Is(err, kerr.NotEnoughReplicasAfterAppend):
 		return "fewer replicas are in sync than min.insync.replicas of the topic asks for", "bring the brokers back; nothing is written until then"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
-		return "the cluster has fewer brokers than the replication factor", "use --profile default on a cluster with one broker, or start more brokers"
+		return "the cluster has fewer brokers than the replication factor", "lower --replication, use --profile default on a cluster with one broker, or start more brokers"
 	case errors.Is(err, kerr.PolicyViolation):
 		return "the cluster has a policy that forbids this topic", "ask who runs the cluster for the policy, and create the topic accordingly"
 	case errors.Is(err, kerr.InvalidSessionTimeout):

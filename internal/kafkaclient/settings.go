@@ -44,21 +44,21 @@ type Settings struct {
 	Brokers  Brokers `name:"kafka-brokers" envs:"KAFKA_BROKERS,KAFKA_BOOTSTRAP_SERVERS" aliases:"brokers" placeholder:"HOST:PORT,..." group:"Kafka" help:"Brokers to ask first for the addresses of the cluster."`
 	Topic    string  `name:"kafka-topic" envs:"KAFKA_TOPIC,DASHSTREAM_TOPIC" aliases:"topic" placeholder:"TOPIC" group:"Kafka" help:"Topic of the telemetry." allowed:"1 to 249 letters, digits, dots, underscores and dashes"`
 	DLQTopic string  `name:"kafka-dlq-topic" envs:"KAFKA_DLQ_TOPIC" placeholder:"TOPIC" group:"Kafka" help:"Topic of the dead letters." unset:"<KAFKA_TOPIC>-dlq" allowed:"a topic name other than KAFKA_TOPIC"`
-	TenantID string  `name:"kafka-tenant-id" envs:"KAFKA_TENANT_ID" placeholder:"TENANT" group:"Kafka" help:"Tenant that producers write into every message." allowed:"1 to 256 printable characters"`
+	TenantID string  `name:"kafka-tenant-id" envs:"KAFKA_TENANT_ID" placeholder:"TENANT" group:"Kafka" hidden:"" help:"Tenant that producers write into every message." allowed:"1 to 256 printable characters"`
 
-	GroupID          string           `name:"kafka-group-id" envs:"KAFKA_GROUP_ID" placeholder:"GROUP" group:"Kafka consumers" help:"Consumer group of the components that share their work. Give each environment its own." allowed:"1 to 249 printable characters"`
-	AutoOffsetReset  OffsetReset      `name:"kafka-auto-offset-reset" envs:"KAFKA_AUTO_OFFSET_RESET" placeholder:"WHERE" group:"Kafka consumers" help:"Where a group without committed offsets begins."`
-	OnDecodeError    DecodePolicy     `name:"kafka-on-decode-error" envs:"KAFKA_ON_DECODE_ERROR" placeholder:"POLICY" group:"Kafka consumers" help:"What a consumer does with a record it cannot decode: skip counts it, copies it to the dead letters and goes on; pause stops the partition there."`
-	SessionTimeout   settings.Seconds `name:"kafka-session-timeout-secs" envs:"KAFKA_SESSION_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka consumers" help:"Silence after which a group gives the partitions of a member to others." min:"6" max:"1800"`
-	LagCheckInterval settings.Seconds `name:"kafka-lag-check-interval-secs" envs:"KAFKA_LAG_CHECK_INTERVAL_SECS" placeholder:"SECONDS" group:"Kafka consumers" help:"Time between two measurements of lag." min:"1" max:"3600"`
-	LagStale         settings.Seconds `name:"kafka-lag-stale-partition-secs" envs:"KAFKA_LAG_STALE_PARTITION_SECS" placeholder:"SECONDS" group:"Kafka consumers" help:"Time without progress, with lag, after which a partition counts as stalled." min:"1" max:"86400"`
+	GroupID          string           `name:"kafka-group-id" envs:"KAFKA_GROUP_ID" placeholder:"GROUP" group:"Kafka consumers" hidden:"" help:"Consumer group of the components that share their work. Give each environment its own." allowed:"1 to 249 printable characters"`
+	AutoOffsetReset  OffsetReset      `name:"kafka-auto-offset-reset" envs:"KAFKA_AUTO_OFFSET_RESET" placeholder:"WHERE" group:"Kafka consumers" hidden:"" help:"Where a group without committed offsets begins."`
+	OnDecodeError    DecodePolicy     `name:"kafka-on-decode-error" envs:"KAFKA_ON_DECODE_ERROR" placeholder:"POLICY" group:"Kafka consumers" hidden:"" help:"What a consumer does with a record it cannot decode: skip counts it, copies it to the dead letters and goes on; pause stops the partition there."`
+	SessionTimeout   settings.Seconds `name:"kafka-session-timeout-secs" envs:"KAFKA_SESSION_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka consumers" hidden:"" help:"Silence after which a group gives the partitions of a member to others." min:"6" max:"1800"`
+	LagCheckInterval settings.Seconds `name:"kafka-lag-check-interval-secs" envs:"KAFKA_LAG_CHECK_INTERVAL_SECS" placeholder:"SECONDS" group:"Kafka consumers" hidden:"" help:"Time between two measurements of lag." min:"1" max:"3600"`
+	LagStale         settings.Seconds `name:"kafka-lag-stale-partition-secs" envs:"KAFKA_LAG_STALE_PARTITION_SECS" placeholder:"SECONDS" group:"Kafka consumers" hidden:"" help:"Time without progress, with lag, after which a partition counts as stalled." min:"1" max:"86400"`
 
-	SecurityProtocol SecurityProtocol `name:"kafka-security-protocol" envs:"KAFKA_SECURITY_PROTOCOL" placeholder:"PROTOCOL" group:"Kafka security" help:"How to speak to the brokers."`
+	SecurityProtocol SecurityProtocol `name:"kafka-security-protocol" envs:"KAFKA_SECURITY_PROTOCOL" placeholder:"PROTOCOL" group:"Kafka security" hidden:"" help:"How to speak to the brokers."`
 
-	SASLMechanism    SASLMechanism `name:"kafka-sasl-mechanism" envs:"KAFKA_SASL_MECHANISM" placeholder:"MECHANISM" group:"Kafka security" help:"How to authenticate; required with sasl_plaintext and sasl_ssl."`
-	SASLUsername     string        `name:"kafka-sasl-username" envs:"KAFKA_SASL_USERNAME" placeholder:"NAME" group:"Kafka security" help:"User for PLAIN and SCRAM."`
-	SASLPassword     Secret        `name:"kafka-sasl-password" envs:"KAFKA_SASL_PASSWORD" placeholder:"SECRET" group:"Kafka security" help:"Password for PLAIN and SCRAM. Other users of the machine can see flags; prefer the variable or the file."`
-	SASLPasswordFile string        `name:"kafka-sasl-password-file" envs:"KAFKA_SASL_PASSWORD_FILE" placeholder:"PATH" group:"Kafka security" help:"File with the password, read again at each authentication."`
+	SASLMechanism    SASLMechanism `name:"kafka-sasl-mechanism" envs:"KAFKA_SASL_MECHANISM" placeholder:"MECHANISM" group:"Kafka security" hidden:"" help:"How to authenticate; required with sasl_plaintext and sasl_ssl."`
+	SASLUsername     string        `name:"kafka-sasl-username" envs:"KAFKA_SASL_USERNAME" placeholder:"NAME" group:"Kafka security" hidden:"" help:"User for PLAIN and SCRAM."`
+	SASLPassword     Secret        `name:"kafka-sasl-password" envs:"KAFKA_SASL_PASSWORD" placeholder:"SECRET" group:"Kafka security" hidden:"" help:"Password for PLAIN and SCRAM. Other users of the machine can see flags; prefer the variable or the file."`
+	SASLPasswordFile string        `name:"kafka-sasl-password-file" envs:"KAFKA_SASL_PASSWORD_FILE" placeholder:"PATH" group:"Kafka security" hidden:"" help:"File with the password, read again at each authentication."`
 
 	OAuthTokenFile        string    `name:"kafka-sasl-oauthbearer-token-file" envs:"KAFKA_SASL_OAUTHBEARER_TOKEN_FILE" placeholder:"PATH" group:"Kafka OAuth" hidden:"" help:"File with a bearer token, read again at each authentication."`
 	OAuthTokenEndpointURL string    `name:"kafka-sasl-oauthbearer-token-endpoint-url" envs:"KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL" placeholder:"URL" group:"Kafka OAuth" hidden:"" help:"Where the client credentials are exchanged for a token." allowed:"an https URL; http only for this machine"`
@@ -85,18 +85,18 @@ type Settings struct {
 	AWSMetadataEndpoint      string    `name:"aws-ec2-metadata-service-endpoint" envs:"AWS_EC2_METADATA_SERVICE_ENDPOINT" placeholder:"URL" group:"Kafka on AWS" hidden:"" help:"Address of the instance metadata service." unset:"http://169.254.169.254"`
 	AWSMetadataDisabled      LooseBool `name:"aws-ec2-metadata-disabled" envs:"AWS_EC2_METADATA_DISABLED" group:"Kafka on AWS" hidden:"" help:"Do not ask the instance metadata service for credentials."`
 
-	SSLCALocation          string            `name:"kafka-ssl-ca-location" envs:"KAFKA_SSL_CA_LOCATION" placeholder:"PEM" group:"Kafka TLS" help:"File with the certificate authorities that sign the brokers' certificates." unset:"the authorities of the system"`
-	SSLCertificateLocation string            `name:"kafka-ssl-certificate-location" envs:"KAFKA_SSL_CERTIFICATE_LOCATION" placeholder:"PEM" group:"Kafka TLS" help:"File with the client certificate and its chain, for mutual TLS."`
-	SSLKeyLocation         string            `name:"kafka-ssl-key-location" envs:"KAFKA_SSL_KEY_LOCATION" placeholder:"PEM" group:"Kafka TLS" help:"File with the private key of the client certificate; PKCS 8 may be encrypted."`
-	SSLKeyPassword         Secret            `name:"kafka-ssl-key-password" envs:"KAFKA_SSL_KEY_PASSWORD" placeholder:"SECRET" group:"Kafka TLS" help:"Password of an encrypted private key."`
-	SSLKeyPasswordFile     string            `name:"kafka-ssl-key-password-file" envs:"KAFKA_SSL_KEY_PASSWORD_FILE" placeholder:"PATH" group:"Kafka TLS" help:"File with the password of an encrypted private key."`
-	SSLEndpointAlgorithm   EndpointAlgorithm `name:"kafka-ssl-endpoint-algorithm" envs:"KAFKA_SSL_ENDPOINT_ALGORITHM" placeholder:"ALGORITHM" group:"Kafka TLS" help:"https checks that a broker's certificate is for its host name; none checks only who signed it."`
+	SSLCALocation          string            `name:"kafka-ssl-ca-location" envs:"KAFKA_SSL_CA_LOCATION" placeholder:"PEM" group:"Kafka TLS" hidden:"" help:"File with the certificate authorities that sign the brokers' certificates." unset:"the authorities of the system"`
+	SSLCertificateLocation string            `name:"kafka-ssl-certificate-location" envs:"KAFKA_SSL_CERTIFICATE_LOCATION" placeholder:"PEM" group:"Kafka TLS" hidden:"" help:"File with the client certificate and its chain, for mutual TLS."`
+	SSLKeyLocation         string            `name:"kafka-ssl-key-location" envs:"KAFKA_SSL_KEY_LOCATION" placeholder:"PEM" group:"Kafka TLS" hidden:"" help:"File with the private key of the client certificate; PKCS 8 may be encrypted."`
+	SSLKeyPassword         Secret            `name:"kafka-ssl-key-password" envs:"KAFKA_SSL_KEY_PASSWORD" placeholder:"SECRET" group:"Kafka TLS" hidden:"" help:"Password of an encrypted private key."`
+	SSLKeyPasswordFile     string            `name:"kafka-ssl-key-password-file" envs:"KAFKA_SSL_KEY_PASSWORD_FILE" placeholder:"PATH" group:"Kafka TLS" hidden:"" help:"File with the password of an encrypted private key."`
+	SSLEndpointAlgorithm   EndpointAlgorithm `name:"kafka-ssl-endpoint-algorithm" envs:"KAFKA_SSL_ENDPOINT_ALGORITHM" placeholder:"ALGORITHM" group:"Kafka TLS" hidden:"" help:"https checks that a broker's certificate is for its host name; none checks only who signed it."`
 
-	AddressFamily  AddressFamily    `name:"kafka-broker-address-family" envs:"KAFKA_BROKER_ADDRESS_FAMILY" placeholder:"FAMILY" group:"Kafka connections" help:"Which addresses of a broker's host name to use."`
-	ConnectTimeout settings.Seconds `name:"kafka-connect-timeout-secs" envs:"KAFKA_CONNECT_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" help:"Longest attempt to connect, with the TLS handshake." min:"0.1" max:"300"`
-	RequestTimeout settings.Seconds `name:"kafka-request-timeout-secs" envs:"KAFKA_REQUEST_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" help:"Longest silence of a broker on one request." min:"1" max:"600"`
-	RetryTimeout   settings.Seconds `name:"kafka-retry-timeout-secs" envs:"KAFKA_RETRY_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" help:"Longest time one request is tried again." min:"1" max:"600"`
-	MetadataMaxAge settings.Seconds `name:"kafka-metadata-max-age-secs" envs:"KAFKA_METADATA_MAX_AGE_SECS" placeholder:"SECONDS" group:"Kafka connections" help:"Longest time until new partitions are noticed." min:"5" max:"3600"`
+	AddressFamily  AddressFamily    `name:"kafka-broker-address-family" envs:"KAFKA_BROKER_ADDRESS_FAMILY" placeholder:"FAMILY" group:"Kafka connections" hidden:"" help:"Which addresses of a broker's host name to use."`
+	ConnectTimeout settings.Seconds `name:"kafka-connect-timeout-secs" envs:"KAFKA_CONNECT_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest attempt to connect, with the TLS handshake." min:"0.1" max:"300"`
+	RequestTimeout settings.Seconds `name:"kafka-request-timeout-secs" envs:"KAFKA_REQUEST_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest silence of a broker on one request." min:"1" max:"600"`
+	RetryTimeout   settings.Seconds `name:"kafka-retry-timeout-secs" envs:"KAFKA_RETRY_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest time one request is tried again." min:"1" max:"600"`
+	MetadataMaxAge settings.Seconds `name:"kafka-metadata-max-age-secs" envs:"KAFKA_METADATA_MAX_AGE_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest time until new partitions are noticed." min:"5" max:"3600"`
 }
 
 // Default returns the settings of a user who set nothing: a plaintext broker on this machine.
@@ -141,19 +141,19 @@ func (s Settings) CommandFlags() string {
 	var b strings.Builder
 	standard := Default()
 	if brokers := s.Brokers.String(); brokers != standard.Brokers.String() {
-		b.WriteString(" --kafka-brokers " + quoted(brokers))
+		b.WriteString(" --kafka-brokers " + Quoted(brokers))
 	}
 	if s.Topic != standard.Topic {
-		b.WriteString(" --kafka-topic " + quoted(s.Topic))
+		b.WriteString(" --kafka-topic " + Quoted(s.Topic))
 	}
 	if s.DLQTopic != "" {
-		b.WriteString(" --kafka-dlq-topic " + quoted(s.DLQTopic))
+		b.WriteString(" --kafka-dlq-topic " + Quoted(s.DLQTopic))
 	}
 	return b.String()
 }
 
-// quoted keeps a shell from reading anything into the text, such as the brackets of an IPv6 address.
-func quoted(text string) string {
+// Quoted keeps a shell from reading anything into the text, such as the brackets of an IPv6 address.
+func Quoted(text string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._:,/", r)
 	}

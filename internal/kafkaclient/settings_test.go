@@ -210,6 +210,15 @@ func TestBrokersWithAPassword(t *testing.T) {
 	}
 }
 
+// A bad topic is one mistake, though another name is made from it.
+func TestABadTopicIsOneMistake(t *testing.T) {
+	t.Parallel()
+	_, err := kafkaclient.FromEnv(settings.MapEnv(map[string]string{"KAFKA_TOPIC": "a/b"}))
+	if got := settings.Errors(err); len(got) != 1 || got[0].Name != "KAFKA_TOPIC" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // What a hint says can be pasted into a shell.
 func TestCommandFlags(t *testing.T) {
 	t.Parallel()

@@ -50,12 +50,15 @@ func (s Settings) validateNames(add report) {
 			add("KAFKA_BROKERS", s.Brokers.String(), Brokers{}.Allowed(), "%v", err)
 		}
 	}
-	if err := CheckTopicName(s.Topic); err != nil {
-		add("KAFKA_TOPIC", s.Topic, "", "%v", err)
+	topicErr := CheckTopicName(s.Topic)
+	if topicErr != nil {
+		add("KAFKA_TOPIC", s.Topic, "", "%v", topicErr)
 	}
+	// A name that was made from a bad one is nobody's second mistake.
+	derivedBad := topicErr != nil && s.DLQTopic == ""
 	if s.DLQTopic == s.Topic && s.Topic != "" {
 		add("KAFKA_DLQ_TOPIC", s.DLQTopic, "", "dead letters must not go to the topic they come from")
-	} else if err := CheckTopicName(s.DeadLetterTopic()); err != nil && s.Topic != "" {
+	} else if err := CheckTopicName(s.DeadLetterTopic()); err != nil && !derivedBad {
 		add("KAFKA_DLQ_TOPIC", s.DeadLetterTopic(), "", "%v", err)
 	}
 	if s.GroupID != "" && !printable(s.GroupID, maxGroupLength) {

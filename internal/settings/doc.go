@@ -12,7 +12,7 @@
 //	min, max     inclusive bounds of a number or a duration
 //	allowed      what may be written, when the type does not say it itself
 //	unset        what an empty or zero value means, for help and reference
-//	hidden       present to leave the flag out of --help
+//	hidden       present to leave the flag out of the --help of commands
 //
 // A type may parse itself (encoding.TextUnmarshaler), print itself (encoding.TextMarshaler), say what it allows
 // (Allower), and hide itself (Secret).

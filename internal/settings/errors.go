@@ -25,13 +25,16 @@ func (e *Error) Error() string {
 	if e.Value != "" {
 		fmt.Fprintf(&b, "=%q", shorten(maskUserinfo(e.Value)))
 	}
-	b.WriteString(": ")
-	b.WriteString(e.Reason)
+	return b.String() + ": " + e.Why()
+}
+
+// Why gives the reason and what is allowed, for where name and value are shown already.
+func (e *Error) Why() string {
+	why := maskUserinfo(e.Reason) // it may quote the value
 	if e.Allowed != "" {
-		b.WriteString("; allowed: ")
-		b.WriteString(e.Allowed)
+		why += "; allowed: " + e.Allowed
 	}
-	return b.String()
+	return why
 }
 
 // Errors returns the single *Error values joined in err, in order. It is empty for an error of another kind.

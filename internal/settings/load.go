@@ -205,7 +205,7 @@ func (f Field) shown(text string) string {
 }
 
 func (f Field) invalid(name, text, reason string) *Error {
-	e := &Error{Name: name, Value: f.shown(text), Reason: maskUserinfo(reason), Allowed: f.Allowed}
+	e := &Error{Name: name, Value: f.shown(text), Reason: reason, Allowed: f.Allowed}
 	if e.Allowed != "" && strings.Contains(reason, e.Allowed) {
 		e.Allowed = "" // the type has said it
 	}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dashflow/dashstream/internal/settings"
+	"github.com/dashflow/dashstream/internal/testkafka"
+)
+
+// A tail that had nothing to print says so, and a script can tell.
+func TestTailOfNothing(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 3)
+	env := map[string]string{"KAFKA_BROKERS": c.BrokerList(), "KAFKA_TOPIC": topic}
+	nothing := func(says ...string) func(args ...string) {
+		return func(args ...string) {
+			t.Helper()
+			o := runCLI(t, env, append([]string{"tail", "--no-follow"}, args...)...)
+			o.want(t, ExitNoData, append(says, "topic "+topic+" has no record")...)
+			if o.stdout != "" {
+				t.Errorf("%q: stdout %q", args, o.stdout)
+			}
+		}
+	}
+	nothing("from now to its end; --from earliest begins with the oldest")()
+	nothing("from earliest to its end")("--from", "earliest", "--output", "json")
+
+	runCLI(t, env, "demo", "--runs", "1", "--speed", "0", "--seed", "1").want(t, ExitOK)
+	nothing("that --thread, --tenant and --type ask for from earliest")("--from", "earliest", "--thread", "nobody")
+	nothing("from 2999-01-01T00:00:00Z")("--from", "2999-01-01T00:00:00Z")
+	o := runCLI(t, env, "tail", "--no-follow", "--from", "earliest", "--count", "2")
+	o.want(t, ExitOK)
+	// Each line tells the day and the zone: a log is older than today, and a time is good for --from.
+	at := regexp.MustCompile(`^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\S+) \d@\d+ demo-1-0001-rag #1 event GRAPH_START`).FindStringSubmatch(o.stdout)
+	if at == nil {
+		t.Fatalf("stdout %q", o.stdout)
+	}
+	if stamp, err := time.Parse(time.RFC3339, at[1]); err != nil || time.Since(stamp) > time.Hour {
+		t.Errorf("%q: %v, want a time of now", at[1], err)
+	}
+	runCLI(t, env, "tail", "--no-follow", "--from", at[1], "--count", "1").want(t, ExitOK)
+	// A tail that waits says that it does, and in which order records come.
+	runCLI(t, env, "tail", "--from", "earliest", "--count", "1").want(t, ExitOK, "printing records of 3 partitions, each in its own order; Ctrl-C ends")
+}
+
+// To be told to stop is how servers and a tail end, also while they connect.
+func TestStoppedWhileConnecting(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"tail"}, {"gateway", "--listen", "127.0.0.1:0"}} {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			conn, err := ln.Accept()
+			stop() // the command waits for an answer now
+			if err == nil {
+				_, _ = io.Copy(io.Discard, conn) // ends when the client hangs up
+				_ = conn.Close()
+			}
+		}()
+		var stdout, stderr bytes.Buffer
+		begun := time.Now()
+		code := Run(ctx, args, settings.MapEnv(map[string]string{"KAFKA_BROKERS": ln.Addr().String()}), strings.NewReader(""), &stdout, &stderr)
+		if code != ExitOK || strings.Contains(stderr.String(), "error") || time.Since(begun) > 8*time.Second {
+			t.Errorf("%q: code %d after %s: %s", args, code, time.Since(begun), stderr.String())
+		}
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

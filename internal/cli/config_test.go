@@ -172,3 +172,63 @@ func TestReferenceIsCurrent(t *testing.T) {
 		}
 	}
 }
+
+// What the README exports for a secured cluster is a whole configuration: it only wants the reader's own values.
+func TestReadmeConfiguresACluster(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "## On your own Kafka")
+	_, block, fenced := strings.Cut(section, "```sh\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !found || !fenced || !closed {
+		t.Fatal("the README has no such block")
+	}
+	env, commands := map[string]string{}, [][]string{}
+	for line := range strings.Lines(block) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 2 && fields[0] == "export":
+			name, value, _ := strings.Cut(fields[1], "=")
+			if strings.HasPrefix(value, "/run/secrets/") {
+				value = filepath.Join(t.TempDir(), "secret")
+				if err := os.WriteFile(value, []byte("a-secret-of-some-length\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			env[name] = value
+		case len(fields) > 1 && fields[0] == "dashstream":
+			commands = append(commands, fields[1:])
+		case len(fields) > 0:
+			t.Errorf("neither an export nor a command: %q", line)
+		}
+	}
+	if len(env) < 6 || len(commands) < 3 {
+		t.Fatalf("%v %v", env, commands)
+	}
+	for _, args := range commands {
+		if args[0] == "config" {
+			o := runCLI(t, env, args...)
+			o.want(t, ExitOK)
+			for name := range env {
+				if got := line(t, o, name); !strings.HasSuffix(got, "env "+name) {
+					t.Errorf("%s has no effect: %s", name, got)
+				}
+			}
+			continue
+		}
+		names := []string{}
+		for name := range env {
+			names = append(names, name)
+		}
+		prog := Program{Args: args, Env: settings.MapEnv(env), EnvNames: names}
+		if _, _, err := prog.prepare(); err != nil {
+			t.Errorf("dashstream %s: %v", strings.Join(args, " "), err)
+		}
+		if unknown := prog.unknownVariables(); len(unknown) > 0 {
+			t.Errorf("no such settings: %v", unknown)
+		}
+	}
+}

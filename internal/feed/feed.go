@@ -109,7 +109,10 @@ type Feed struct {
 	reads      sync.WaitGroup
 
 	gen   atomic.Pointer[generation]
-	ready chan struct{}
+	super atomic.Pointer[supervisor]
+	// leaderless holds the partitions that have no leader, as of the last look.
+	leaderless atomic.Pointer[map[int32]bool]
+	ready      chan struct{}
 
 	endsOnce coalesced[map[int32]int64]
 
@@ -291,8 +294,9 @@ func (f *Feed) CacheBytes() int64 {
 	return 0
 }
 
-// failingAfter is how long a failure lasts before the feed is not ready: a
-// leader election takes a few seconds and is no reason to send clients away.
+// failingAfter is how long a failure, or the silence of a broker, lasts before the
+// feed is not ready: a leader election takes a few seconds and is no reason to
+// send clients away.
 const failingAfter = 10 * time.Second
 
 // Ready returns nil while every partition is being read, or what is wrong now.
@@ -312,6 +316,13 @@ func (f *Feed) Ready() error {
 	if err != nil && now.Sub(since) > failingAfter {
 		errs = append(errs, err)
 	}
+	if s := f.super.Load(); s != nil {
+		for broker, l := range s.loops() {
+			if d := l.silence(now); d > liveMaxWait+failingAfter {
+				errs = append(errs, fmt.Errorf("broker %d has not answered a read for %v", broker, d.Round(time.Second)))
+			}
+		}
+	}
 	for _, p := range g.partitions() {
 		if p.Err != nil && now.Sub(p.ErrSince) > failingAfter {
 			errs = append(errs, p.Err)
@@ -320,12 +331,34 @@ func (f *Feed) Ready() error {
 	return errors.Join(errs...)
 }
 
-// LastBeat returns when the reading loop was last seen to go on. It moves
-// whether or not there are records and whether or not the broker answers.
+// LastBeat returns when the reading loops were last seen to go on, all of them. It
+// moves whether or not there are records and whether or not the brokers answer.
 func (f *Feed) LastBeat() time.Time {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lastBeat
+	last := f.lastBeat
+	f.mu.Unlock()
+	if s := f.super.Load(); s != nil {
+		now := time.Now()
+		for _, l := range s.loops() {
+			if due := l.due(); now.After(due) && due.Before(last) {
+				last = due
+			}
+		}
+	}
+	return last
+}
+
+// Silence returns how long a broker has owed an answer to a read, the longest of
+// all brokers; long polling counts, so that up to half a second is no news.
+func (f *Feed) Silence() time.Duration {
+	most := time.Duration(0)
+	if s := f.super.Load(); s != nil {
+		now := time.Now()
+		for _, l := range s.loops() {
+			most = max(most, l.silence(now))
+		}
+	}
+	return most
 }
 
 func (f *Feed) beat() {

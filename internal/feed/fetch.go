@@ -16,6 +16,9 @@ type fetchPosition struct {
 	partition   int32
 	offset      int64
 	leaderEpoch int32
+	// lastEpoch is the epoch of the leader that wrote what lies before offset; -1
+	// where not known.
+	lastEpoch int32
 }
 
 // fetched is the broker's answer for one partition. Errors are per partition:

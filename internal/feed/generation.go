@@ -1,8 +1,8 @@
 package feed
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,8 +33,11 @@ type generation struct {
 
 	mu    sync.Mutex
 	parts []*partition
-	// added holds the first offset of every partition that came later.
-	added map[int32]int64
+	// added holds where every partition begins that became known later.
+	added map[int32]beginning
+	// began is when the generation was opened, in milliseconds since the Unix
+	// epoch.
+	began int64
 
 	// ended is closed when another generation follows.
 	ended chan struct{}
@@ -44,12 +47,21 @@ type generation struct {
 // partition is what the live reader knows of one partition.
 type partition struct {
 	id int32
-	// next is the offset that the live reader wants.
+	// next is the offset that the live reader wants. It is -1, like logStart and
+	// highWatermark, until a broker has told them.
 	next          int64
 	logStart      int64
 	highWatermark int64
-	leader        int32
-	leaderEpoch   int32
+	// fromStart: once known, it is read from its oldest record.
+	fromStart   bool
+	leader      int32
+	leaderEpoch int32
+	// lastEpoch is the epoch of the leader that wrote what lies before next; -1
+	// where not known.
+	lastEpoch int32
+	// unproven: there is a new leader, and whether its log holds what was read has
+	// to be asked before more is read.
+	unproven bool
 	// err is the last failure and since when; nil when the last request was
 	// answered.
 	err      error
@@ -65,10 +77,14 @@ type topicState struct {
 	partitions []kmsg.MetadataResponseTopicPartition // partition i at i
 }
 
+// lookTimeout bounds a look at the metadata: a broker that hangs is not waited for
+// as long as a request may take, since another is asked the next time.
+const lookTimeout = 5 * time.Second
+
 // lookUp asks the cluster for the topic. An error wraps
 // kerr.UnknownTopicOrPartition when there is none.
 func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(lookTimeout, f.cfg.RequestTimeout))
 	defer cancel()
 	// A request of our own, since the clients answer from what they learnt a
 	// moment ago; and one by each client, since each learns the brokers only
@@ -95,6 +111,13 @@ func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 	if resp.ClusterID != nil {
 		st.clusterID = *resp.ClusterID
 	}
+	leaderless := map[int32]bool{}
+	for _, p := range st.partitions {
+		if p.Leader < 0 {
+			leaderless[p.Partition] = true
+		}
+	}
+	f.leaderless.Store(&leaderless)
 	slices.SortFunc(st.partitions, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
 	for i, p := range st.partitions {
 		if int(p.Partition) != i {
@@ -107,100 +130,52 @@ func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 	return st, nil
 }
 
-// listTimeout bounds a question for offsets. Clients wait for it, and one broker
-// that does not answer leaves only its own partitions unknown.
-const listTimeout = 3 * time.Second
-
-// Timestamps of a ListOffsets request that ask for the ends of the log, from
-// the Kafka protocol.
-const (
-	atStart = -2
-	atEnd   = -1
-)
-
-// offsets lists one offset for each of the first n partitions: at the start or
-// end of the log, or of the first record with a Kafka timestamp at or after ms,
-// which is -1 where there is none. With an error the map holds what was
-// answered all the same.
-func (f *Feed) offsets(ctx context.Context, n int, ms int64) (map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
-	defer cancel()
-	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
-	t := kmsg.NewListOffsetsRequestTopic()
-	t.Topic = f.cfg.Topic
-	for p := range int32(n) {
-		rp := kmsg.NewListOffsetsRequestTopicPartition()
-		rp.Partition, rp.Timestamp = p, ms
-		t.Partitions = append(t.Partitions, rp)
-	}
-	req.Topics = append(req.Topics, t)
-	out := make(map[int32]int64, n)
-	var errs []error
-	// The client asks each leader for its own partitions.
-	for _, shard := range f.questions.RequestSharded(ctx, req) {
-		if shard.Err != nil {
-			errs = append(errs, shard.Err)
-			continue
-		}
-		resp, ok := shard.Resp.(*kmsg.ListOffsetsResponse)
-		if !ok {
-			continue
-		}
-		for _, t := range resp.Topics {
-			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, err))
-					continue
-				}
-				out[p.Partition] = p.Offset
-			}
-		}
-	}
-	if len(errs) > 0 {
-		return out, fmt.Errorf("list offsets of topic %q: %w", f.cfg.Topic, errors.Join(errs...))
-	}
-	if len(out) < n {
-		return out, fmt.Errorf("list offsets of topic %q: the cluster answered for %d of %d partitions", f.cfg.Topic, len(out), n)
-	}
-	return out, nil
-}
-
-// open begins a generation. Every partition must answer: a feed that leaves
-// one out would look whole and not be.
+// open begins a generation. A partition that does not answer is in it, without a
+// position, and keeps no other from being read.
 func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (*generation, error) {
+	began := time.Now()
 	st, err := f.lookUp(ctx)
 	if err != nil {
 		return nil, err
 	}
-	starts, err := f.offsets(ctx, len(st.partitions), atStart)
-	if err != nil {
-		return nil, err
-	}
-	ends, err := f.offsets(ctx, len(st.partitions), atEnd)
-	if err != nil {
-		return nil, err
+	starts, startsErr := f.list(ctx, len(st.partitions), atStart)
+	ends, endsErr := f.list(ctx, len(st.partitions), atEnd)
+	if len(starts) == 0 || len(ends) == 0 {
+		return nil, cmp.Or(startsErr, endsErr)
 	}
 	g := &generation{
 		topic: f.cfg.Topic, topicID: st.id, streamID: StreamID(st.clusterID, f.cfg.Topic, st.id), reason: reason,
-		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]int64{},
+		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]beginning{}, began: began.UnixMilli(),
 	}
+	// A new incarnation is read from its beginning.
+	fromStart := prev != nil && prev.streamID != g.streamID
 	positions := make([]int64, len(st.partitions))
-	for i, p := range st.partitions {
-		start, end := starts[p.Partition], ends[p.Partition]
-		positions[i] = end
-		if prev != nil && prev.streamID != g.streamID {
-			// A new incarnation is read from its beginning.
-			positions[i] = start
+	for i, d := range st.partitions {
+		p := unknownPartition(d, fromStart)
+		start, ok := starts[p.id]
+		end, ok2 := ends[p.id]
+		if ok && ok2 {
+			p.logStart, p.highWatermark, p.err = start.offset, end.offset, nil
+			p.next, p.lastEpoch = end.offset, end.epoch
+			if fromStart {
+				p.next, p.lastEpoch = start.offset, -1
+			}
 		}
-		g.parts = append(g.parts, &partition{
-			id: p.Partition, next: positions[i], logStart: start, highWatermark: end,
-			leader: p.Leader, leaderEpoch: p.LeaderEpoch,
-		})
+		positions[i] = p.next
+		g.parts = append(g.parts, p)
 	}
 	g.ring = newRing(f.cfg.TailBytes, positions)
 	g.history = newHistory(f, g)
 	return g, nil
+}
+
+// unknownPartition is a partition of which no broker has told a position.
+func unknownPartition(d kmsg.MetadataResponseTopicPartition, fromStart bool) *partition {
+	return &partition{
+		id: d.Partition, next: -1, logStart: -1, highWatermark: -1, fromStart: fromStart,
+		leader: d.Leader, leaderEpoch: d.LeaderEpoch, lastEpoch: -1,
+		err: fmt.Errorf("partition %d: no broker tells where it begins and ends", d.Partition), errSince: time.Now(),
+	}
 }
 
 // end makes readers of the generation go on in another.
@@ -227,54 +202,118 @@ func (f *Feed) refresh(ctx context.Context, g *generation) (ResetReason, error) 
 		return ResetTopicRecreated, nil
 	}
 	for i, p := range g.parts {
-		d := st.partitions[i]
-		if d.Leader >= 0 && (p.leader != d.Leader || p.leaderEpoch != d.LeaderEpoch) {
-			p.leader, p.leaderEpoch = d.Leader, d.LeaderEpoch
-			p.retryAt = time.Time{}
-		}
+		p.lead(st.partitions[i])
+	}
+	for _, d := range st.partitions[known:] {
+		// Its records are all newer than the feed.
+		g.parts = append(g.parts, unknownPartition(d, true))
 	}
 	g.mu.Unlock()
 	if len(st.partitions) > known {
-		starts, err := f.offsets(ctx, len(st.partitions), atStart)
-		if err != nil && len(starts) == 0 {
-			return 0, err
-		}
-		g.grow(st.partitions[known:], starts)
+		g.announceUnknown()
 	}
-	return 0, nil
+	return 0, f.learn(ctx, g)
 }
 
-// grow adds partitions, in order, as far as their first offset is known; the
-// rest comes with a later look. They are read from the start: their records are
-// all newer than the feed.
-func (g *generation) grow(added []kmsg.MetadataResponseTopicPartition, starts map[int32]int64) {
+// lead takes over who leads the partition. The caller holds the generation's lock.
+func (p *partition) lead(d kmsg.MetadataResponseTopicPartition) {
+	if d.Leader < 0 || p.leader == d.Leader && p.leaderEpoch == d.LeaderEpoch {
+		return
+	}
+	// A broker that has not heard of the election yet names the leader before it;
+	// unless nobody knows ours.
+	if d.LeaderEpoch >= 0 && d.LeaderEpoch < p.leaderEpoch && p.fails < confirmTries {
+		return
+	}
+	if p.leaderEpoch != d.LeaderEpoch {
+		p.unproven = p.lastEpoch >= 0 && d.LeaderEpoch >= 0
+	}
+	p.leader, p.leaderEpoch, p.retryAt = d.Leader, d.LeaderEpoch, time.Time{}
+}
+
+// learn asks for the positions of partitions that have none.
+func (f *Feed) learn(ctx context.Context, g *generation) error {
+	if !g.hasUnknown() {
+		return nil
+	}
+	n := g.count()
+	// The ends first: what comes between the questions lies after them. Readers
+	// that wait for the partition are owed what has come since the feed began.
+	ends, err := f.list(ctx, n, atEnd)
+	if len(ends) == 0 {
+		return err
+	}
+	since, err := f.offsets(ctx, n, g.began)
+	if len(since) == 0 {
+		return err
+	}
+	starts, err := f.offsets(ctx, n, atStart)
+	if len(starts) == 0 {
+		return err
+	}
+	g.settle(starts, since, ends)
+	return nil
+}
+
+// settle gives positions to the partitions that have none and got answers, and
+// announces them.
+func (g *generation) settle(starts, since map[int32]int64, ends map[int32]listed) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	growth := &Growth{Start: make(map[int32]int64)}
-	for _, d := range added {
-		start, ok := starts[d.Partition]
-		if !ok || int(d.Partition) != len(g.parts) {
-			break
+	for _, p := range g.parts {
+		start, ok1 := starts[p.id]
+		end, ok2 := ends[p.id]
+		young, ok3 := since[p.id]
+		if p.next >= 0 || !ok1 || !ok2 || !ok3 {
+			continue
 		}
-		growth.Start[d.Partition] = start
-		g.added[d.Partition] = start
-		g.parts = append(g.parts, &partition{
-			id: d.Partition, next: start, logStart: start, highWatermark: start, leader: d.Leader, leaderEpoch: d.LeaderEpoch,
-		})
+		p.next, p.lastEpoch = end.offset, end.epoch
+		if young >= 0 && young < end.offset {
+			p.next, p.lastEpoch = young, -1
+		}
+		if p.fromStart || p.next < start {
+			p.next, p.lastEpoch = start, -1
+		}
+		p.logStart, p.highWatermark = start, max(end.offset, start)
+		p.err, p.fails, p.retryAt = nil, 0, time.Time{}
+		growth.Start[p.id] = p.next
+		g.added[p.id] = beginning{live: p.next, oldest: start}
 	}
 	if len(growth.Start) > 0 {
 		g.ring.append(&Segment{Growth: growth})
 	}
 }
 
+// announceUnknown tells the hot tail of partitions that it has no place for yet.
+func (g *generation) announceUnknown() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	growth := &Growth{Start: make(map[int32]int64)}
+	for p := g.ring.partitions(); p < len(g.parts); p++ {
+		growth.Start[int32(p)] = -1
+	}
+	g.ring.append(&Segment{Growth: growth})
+}
+
+func (g *generation) hasUnknown() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.parts, func(p *partition) bool { return p.next < 0 })
+}
+
+// beginning is where a partition begins that became known later: for readers from
+// the end, and for those from the oldest record.
+type beginning struct{ live, oldest int64 }
+
 // Partition is the state of one partition as the feed sees it.
 type Partition struct {
 	ID int32
 	// Oldest and Latest are the log start offset and the high watermark of the
-	// last answer.
+	// last answer, Next the offset that the live reader wants. They are -1 as long
+	// as no broker has told them.
 	Oldest, Latest int64
-	// Next is the offset that the live reader wants.
-	Next int64
+	Next           int64
 	// Err is why the live reader cannot read, since ErrSince; nil when it can.
 	Err      error
 	ErrSince time.Time
@@ -302,7 +341,7 @@ func (g *generation) leaders() []int32 {
 	defer g.mu.Unlock()
 	set := map[int32]struct{}{}
 	for _, p := range g.parts {
-		if p.leader >= 0 {
+		if p.leader >= 0 && p.next >= 0 {
 			set[p.leader] = struct{}{}
 		}
 	}

@@ -2,7 +2,9 @@ package feed_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/testkafka"
 )
 
 // hangable is a connection whose answers stop coming when hang is closed, until
@@ -44,19 +47,9 @@ func TestAHungBrokerHoldsUpOnlyItsOwnPartitions(t *testing.T) {
 	for p := range int32(partitions) {
 		f.produce(p, records)
 	}
-	addrs := f.ListenAddrs()
-	hang, end := make(chan struct{}), make(chan struct{})
 	cfg := feed.DefaultConfig(f.topic)
 	cfg.RefreshInterval, cfg.RequestTimeout = 200*time.Millisecond, 5*time.Second
-	fd := runFeed(t, cfg, addrs[:1], kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
-		var d net.Dialer
-		c, err := d.DialContext(ctx, network, addr)
-		if err != nil || addr != addrs[1] {
-			return c, err
-		}
-		return &hangable{c, hang, end}, nil
-	}))
-	t.Cleanup(func() { close(end) }) // before the feed is closed: cleanups run last first
+	fd, hang := f.hangable(cfg)
 	info, _ := fd.Info()
 	// Both the old records of the good broker and of the bad one are wanted.
 	all := feed.Cursor{StreamID: info.StreamID, Offsets: map[int32]int64{}}
@@ -67,7 +60,7 @@ func TestAHungBrokerHoldsUpOnlyItsOwnPartitions(t *testing.T) {
 	for range 20 {
 		readers = append(readers, newReader(t, fd, feed.Start{Cursor: &all}))
 	}
-	close(hang)
+	hang()
 	for _, r := range readers {
 		r.until("the good broker's partitions", func() bool {
 			for p := int32(0); p < partitions; p += 2 {
@@ -77,5 +70,63 @@ func TestAHungBrokerHoldsUpOnlyItsOwnPartitions(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// hangable runs a feed whose connections to the second broker can be made to hang.
+func (f *faulty) hangable(cfg feed.Config) (fd *feed.Feed, hang func()) {
+	f.t.Helper()
+	addrs := f.ListenAddrs()
+	hanging, end := make(chan struct{}), make(chan struct{})
+	fd = runFeed(f.t, cfg, addrs[:1], kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, network, addr)
+		if err != nil || addr != addrs[1] {
+			return c, err
+		}
+		return &hangable{c, hanging, end}, nil
+	}))
+	f.t.Cleanup(func() { close(end) }) // before the feed is closed: cleanups run last first
+	return fd, func() { close(hanging) }
+}
+
+// A broker that took requests and answered none showed only when a request had
+// timed out, which may be set to minutes, and then once more as long.
+func TestAHungBrokerIsNotReadyAndNotDead(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t, 2, kfake.NumBrokers(2))
+	for p := range int32(2) {
+		if err := f.MoveTopicPartition(f.topic, p, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := feed.DefaultConfig(f.topic)
+	cfg.RefreshInterval, cfg.RequestTimeout = 200*time.Millisecond, time.Minute
+	fd, hang := f.hangable(cfg)
+	r := newReader(t, fd, feed.Start{})
+	f.produce(0, 1)
+	f.produce(1, 1)
+	r.until("both", func() bool { return r.count == 2 })
+	if err, d := fd.Ready(), fd.Silence(); err != nil || d > 5*time.Second {
+		t.Errorf("ready: %v, silence of %v while all brokers answer", err, d)
+	}
+	hang()
+	began := time.Now()
+	testkafka.Eventually(t, "the broker is named", func(context.Context) error {
+		if err := fd.Ready(); err == nil || !strings.Contains(err.Error(), "broker 1 has not answered a read for") {
+			return fmt.Errorf("ready: %w", err)
+		}
+		return nil
+	})
+	if d := time.Since(began); d > 15*time.Second {
+		t.Errorf("it took %v to show, want 10 seconds and a poll", d)
+	}
+	if d := fd.Silence(); d < 10*time.Second {
+		t.Errorf("silence of %v", d)
+	}
+	f.produce(0, 1)
+	r.until("the other broker", func() bool { return r.count == 3 })
+	if d := time.Since(fd.LastBeat()); d > 8*time.Second {
+		t.Errorf("the last beat is %v ago although only a broker hangs", d)
 	}
 }

@@ -6,7 +6,7 @@ import "testing"
 // does not know the partition comes to records of it.
 func TestAReaderLearnsAPartitionWhoseAnnouncementIsGone(t *testing.T) {
 	t.Parallel()
-	g := &generation{ring: newRing(1, []int64{0}), ended: make(chan struct{}), added: map[int32]int64{1: 0}}
+	g := &generation{ring: newRing(1, []int64{0}), ended: make(chan struct{}), added: map[int32]beginning{1: {}}}
 	g.parts = []*partition{{id: 0}, {id: 1}}
 	r := &Reader{g: g, cur: []int64{0}, seq: 1}
 	g.ring.append(&Segment{Growth: &Growth{Start: map[int32]int64{1: 0}}})

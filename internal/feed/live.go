@@ -22,6 +22,9 @@ const (
 	liveDecodedBytes   = 64 << 20
 	minBackoff         = 50 * time.Millisecond
 	maxBackoff         = 5 * time.Second
+	// unknownInterval is how often the positions of partitions that have none are
+	// asked for.
+	unknownInterval = 500 * time.Millisecond
 	// confirmTries is how often a condition that costs records must be seen
 	// before it is believed: an unreadable batch, a log that ends before our
 	// position.
@@ -47,7 +50,7 @@ type supervisor struct {
 	ended chan ResetReason
 
 	mu      sync.Mutex
-	running map[int32]struct{}
+	running map[int32]*brokerLoop
 	wg      sync.WaitGroup
 }
 
@@ -55,7 +58,9 @@ type supervisor struct {
 // has to follow.
 func (f *Feed) live(ctx context.Context, g *generation) ResetReason {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &supervisor{f: f, g: g, kick: make(chan struct{}, 1), ended: make(chan ResetReason, 1), running: map[int32]struct{}{}}
+	s := &supervisor{f: f, g: g, kick: make(chan struct{}, 1), ended: make(chan ResetReason, 1), running: map[int32]*brokerLoop{}}
+	f.super.Store(s)
+	defer f.super.Store(nil)
 	defer s.wg.Wait()
 	defer cancel()
 
@@ -65,9 +70,14 @@ func (f *Feed) live(ctx context.Context, g *generation) ResetReason {
 	for {
 		s.startReaders(ctx)
 		f.beat()
+		var again <-chan time.Time
+		if g.hasUnknown() {
+			again = time.After(unknownInterval)
+		}
 		select {
 		case <-ctx.Done():
 			return 0
+		case <-again:
 		case reason := <-s.ended:
 			return reason
 		case <-ticker.C:
@@ -112,12 +122,14 @@ func (s *supervisor) endGeneration(reason ResetReason) {
 func (s *supervisor) startReaders(ctx context.Context) {
 	for _, broker := range s.g.leaders() {
 		s.mu.Lock()
-		_, running := s.running[broker]
-		s.running[broker] = struct{}{}
-		s.mu.Unlock()
-		if !running {
-			s.wg.Go(func() { s.readBroker(ctx, broker) })
+		loop := s.running[broker]
+		if loop == nil {
+			loop = &brokerLoop{}
+			loop.turn(s.f.cfg.RequestTimeout)
+			s.running[broker] = loop
+			s.wg.Go(func() { s.readBroker(ctx, broker, loop) })
 		}
+		s.mu.Unlock()
 	}
 }
 
@@ -130,7 +142,7 @@ func (s *supervisor) stopReader(broker int32) bool {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
 	for _, p := range s.g.parts {
-		if p.leader == broker {
+		if p.leader == broker && p.next >= 0 {
 			return false
 		}
 	}
@@ -139,10 +151,15 @@ func (s *supervisor) stopReader(broker int32) bool {
 }
 
 // readBroker polls one broker for the partitions that it leads.
-func (s *supervisor) readBroker(ctx context.Context, broker int32) {
+func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerLoop) {
 	for turn := 0; ctx.Err() == nil; turn++ {
+		loop.turn(s.f.cfg.RequestTimeout)
+		if unproven := s.g.unproven(broker, time.Now()); len(unproven) > 0 {
+			s.prove(ctx, broker, unproven, loop)
+		}
 		positions, wait := s.g.due(broker, time.Now(), turn)
 		if len(positions) == 0 {
+			loop.answered()
 			if wait == 0 {
 				if s.stopReader(broker) {
 					return
@@ -155,6 +172,7 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32) {
 			}
 			continue
 		}
+		loop.asked()
 		rctx, cancel := context.WithTimeout(ctx, liveMaxWait+s.f.cfg.RequestTimeout)
 		answers, err := s.g.fetch(rctx, s.f.tail, fetchRequest{
 			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait, decodedBytes: liveDecodedBytes,
@@ -164,13 +182,10 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32) {
 			return
 		}
 		if err != nil {
-			s.f.observer.RequestError(err)
-			for _, pos := range positions {
-				s.g.fail(pos.partition, pos.offset, err)
-			}
-			s.look()
+			s.requestFailed(positions, err)
 			continue
 		}
+		loop.answered()
 		if s.take(ctx, answers) {
 			if d := s.f.cfg.Linger(); d > 0 {
 				select {
@@ -180,6 +195,15 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32) {
 			}
 		}
 	}
+}
+
+// requestFailed notes the failure of a whole request.
+func (s *supervisor) requestFailed(positions []fetchPosition, err error) {
+	s.f.observer.RequestError(err)
+	for _, pos := range positions {
+		s.g.fail(pos.partition, pos.offset, err)
+	}
+	s.look()
 }
 
 // take applies the answers of one response and reports whether there were
@@ -264,10 +288,14 @@ func (g *generation) due(broker int32, now time.Time, turn int) ([]fetchPosition
 	var wait time.Duration
 	for i := range g.parts {
 		p := g.parts[(i+turn)%len(g.parts)]
-		if p.leader != broker {
+		if p.leader != broker || p.next < 0 {
 			continue
 		}
-		if d := p.retryAt.Sub(now); d > 0 {
+		d := p.retryAt.Sub(now)
+		if p.unproven {
+			d = max(d, minBackoff) // a turn of its own comes before
+		}
+		if d > 0 {
 			if wait == 0 || d < wait {
 				wait = d
 			}
@@ -299,6 +327,9 @@ func (g *generation) advance(answers []fetched) []*Segment {
 		}
 		b.add(a.partition, a.from, a.next, a.records)
 		p.next = a.next
+		if a.epoch >= 0 {
+			p.lastEpoch = a.epoch
+		}
 		p.highWatermark = max(p.highWatermark, p.next)
 	}
 	segs := b.segments()
@@ -334,7 +365,7 @@ func (g *generation) skip(id int32, from, to int64, reason GapReason) *Segment {
 		return nil
 	}
 	seg := &Segment{Moves: []Move{{Partition: id, From: from, Next: to}}, Gap: &Gap{Partition: id, From: from, To: to, Reason: reason}}
-	p.next, p.err, p.fails, p.retryAt = to, nil, 0, time.Time{}
+	p.next, p.err, p.fails, p.retryAt, p.lastEpoch = to, nil, 0, time.Time{}, -1
 	if reason == GapRetention {
 		p.logStart = to
 	}

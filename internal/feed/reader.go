@@ -2,8 +2,6 @@ package feed
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -28,6 +26,12 @@ type Reader struct {
 	// partition.
 	seq uint64
 	cur []int64
+	// fromOldest: a partition whose position is not known, -1 in cur, begins at
+	// its oldest record once it is, not at its end.
+	fromOldest bool
+	// unchecked holds the partitions whose position came from a cursor and may lie
+	// past the end, which no broker has told.
+	unchecked map[int32]struct{}
 	// behind lists partitions whose position lies before the hot tail at seq.
 	behind []lagging
 	turn   int
@@ -40,69 +44,46 @@ type Reader struct {
 	pending []Step
 }
 
-// lagging is a partition that is read from Kafka, and when to try again after a
-// failure.
-type lagging struct {
-	partition int32
-	retryAt   time.Time
-	fails     int
-	// slow counts the waits that were given up; the read, underWay, goes on
-	// meanwhile, and what came of it is looked at the next time: were it asked
-	// for anew, a failure that takes long to find out would never be learnt.
-	slow     int
-	underWay *flight
-}
-
-// How long a reader waits for one partition's old records before it turns to
-// the others: a broker that hangs must not hold up what the others have. The
-// read itself goes on, and is looked for again.
-const (
-	readPatience = time.Second
-	slowPatience = 20 * time.Millisecond
-)
-
 // seek enters the hot tail at the place that fits the positions best.
 func (r *Reader) seek() {
 	r.seq = r.g.ring.seek(r.cur)
+	if _, start := r.g.ring.startPositions(); r.unannounced(start) {
+		r.learn(r.g.partitions()[:len(start)])
+	}
 	r.findBehind()
 }
 
-// findBehind lists the partitions that must be read from Kafka before the hot
-// tail at seq continues them.
-func (r *Reader) findBehind() {
-	old := r.behind
-	r.behind = nil
-	for p, o := range r.cur {
-		at, ok := r.g.ring.position(r.seq, int32(p))
-		if !ok || o >= at {
-			continue
-		}
-		l := lagging{partition: int32(p)}
-		if i := slices.IndexFunc(old, func(b lagging) bool { return b.partition == int32(p) }); i >= 0 {
-			l = old[i]
-		}
-		r.behind = append(r.behind, l)
+// unannounced reports whether a partition became known in a segment that is gone.
+func (r *Reader) unannounced(start []int64) bool {
+	if len(start) > len(r.cur) {
+		return true
 	}
+	for p, o := range start {
+		if o >= 0 && r.cur[p] < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // StreamID returns the stream that the positions belong to.
 func (r *Reader) StreamID() string { return r.g.streamID }
 
-// Cursor returns the next offset of every partition.
+// Cursor returns the next offset of every partition. One whose position no broker
+// has told yet is left out.
 func (r *Reader) Cursor() Cursor {
 	c := Cursor{StreamID: r.g.streamID, Offsets: make(map[int32]int64, len(r.cur))}
 	for p, o := range r.cur {
-		c.Offsets[int32(p)] = o
+		if o >= 0 {
+			c.Offsets[int32(p)] = o
+		}
 	}
 	return c
 }
 
-// Positions returns the next offsets, indexed by partition. The slice belongs
+// Positions returns the next offsets, indexed by partition, -1 where not known. The slice belongs
 // to the reader and is valid until its next call.
 func (r *Reader) Positions() []int64 { return r.cur }
-
-// Lagging reports whether the reader still reads older records from Kafka.
-func (r *Reader) Lagging() bool { return len(r.behind) > 0 }
 
 // TryNext returns the next step if it is in memory. Without one, parked tells
 // whether the reader stands at the end of the hot tail; otherwise [Reader.Next]
@@ -252,24 +233,42 @@ func (r *Reader) rest(seg *Segment) *Segment {
 	return out
 }
 
+// grow takes up the partitions that became known.
 func (r *Reader) grow(g *Growth) (Step, bool) {
-	added := false
-	for p := int32(len(r.cur)); ; p++ {
-		start, ok := g.Start[p]
-		if !ok {
-			break
-		}
-		r.cur = append(r.cur, start)
-		added = true
+	for p := int32(len(r.cur)); g.announces(p); p++ {
+		r.cur = append(r.cur, -1)
 	}
-	return Step{Growth: g}, added
+	out := &Growth{Start: map[int32]int64{}}
+	for p, o := range g.Start {
+		if o >= 0 && r.cur[p] < 0 {
+			r.cur[p] = r.begin(p, o)
+			out.Start[p] = r.cur[p]
+		}
+	}
+	r.findBehind()
+	return Step{Growth: out}, len(out.Start) > 0
+}
+
+// begin returns where the reader begins a partition that became known.
+func (r *Reader) begin(p int32, otherwise int64) int64 {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	at, ok := r.g.added[p]
+	switch {
+	case !ok:
+		return otherwise
+	case r.fromOldest:
+		return at.oldest
+	default:
+		return at.live
+	}
 }
 
 // jump goes on at the oldest segment held, after the one at seq was dropped.
 func (r *Reader) jump() {
 	lo, start := r.g.ring.startPositions()
 	r.seq = lo
-	if len(start) > len(r.cur) {
+	if r.unannounced(start) {
 		r.learn(r.g.partitions()[:len(start)])
 	}
 	r.findBehind()
@@ -278,50 +277,25 @@ func (r *Reader) jump() {
 // isNews reports whether a segment moves a partition that the reader does not
 // know: the segment that announced it was dropped before the reader came to it.
 func (r *Reader) isNews(seg *Segment) bool {
-	return slices.ContainsFunc(seg.Moves, func(m Move) bool { return int(m.Partition) >= len(r.cur) })
+	return slices.ContainsFunc(seg.Moves, func(m Move) bool { return int(m.Partition) >= len(r.cur) || r.cur[m.Partition] < 0 })
 }
 
 // learn adds the partitions that the reader does not know and has them
 // announced.
 func (r *Reader) learn(known []Partition) {
 	growth := &Growth{Start: map[int32]int64{}}
-	for p := len(r.cur); p < len(known); p++ {
-		growth.Start[int32(p)] = r.g.firstOffset(int32(p), known[p].Oldest)
-		r.cur = append(r.cur, growth.Start[int32(p)])
+	for p := range known {
+		if p >= len(r.cur) {
+			r.cur = append(r.cur, -1)
+		}
+		if r.cur[p] < 0 && known[p].Next >= 0 {
+			r.cur[p] = r.begin(int32(p), known[p].Oldest)
+			growth.Start[int32(p)] = r.cur[p]
+		}
 	}
 	if len(growth.Start) > 0 {
 		r.pending = append(r.pending, Step{Growth: growth})
 	}
-}
-
-// dueBehind returns the place in behind of the partition to read next, or -1.
-// Partitions take turns.
-func (r *Reader) dueBehind(now time.Time) int {
-	for i := range r.behind {
-		j := (i + r.turn) % len(r.behind)
-		if !r.behind[j].retryAt.After(now) {
-			return j
-		}
-	}
-	return -1
-}
-
-// retryIn returns how long until something that failed is tried again; 0 when
-// there is nothing.
-func (r *Reader) retryIn(now time.Time) time.Duration {
-	d := time.Duration(0)
-	sooner := func(at time.Time) {
-		if left := max(at.Sub(now), time.Millisecond); d == 0 || left < d {
-			d = left
-		}
-	}
-	for _, l := range r.behind {
-		sooner(l.retryAt)
-	}
-	if r.unresolved() {
-		sooner(r.askAt)
-	}
-	return d
 }
 
 func (r *Reader) unresolved() bool { return slices.Contains(r.target, unknown) }
@@ -335,98 +309,35 @@ func (r *Reader) resolve(ctx context.Context) bool {
 	ends, _ := r.f.ends(ctx)
 	learnt := false
 	for p, o := range r.target {
-		if end, ok := ends[int32(p)]; o == unknown && ok {
-			r.target[p] = end
-			learnt = true
+		end, ok := ends[int32(p)]
+		if o != unknown || !ok {
+			continue
 		}
+		if r.isPastEnd(ctx, int32(p), end) {
+			r.startOver(r.g.partitions(), Reset{Reason: ResetTruncated, Previous: r.g.streamID})
+			return true
+		}
+		r.target[p] = end
+		learnt = true
 	}
 	r.askAt = time.Now().Add(time.Second)
 	return learnt
 }
 
-// read takes one segment of a lagging partition from Kafka. A partition that
-// fails is tried again later and does not hold up the others.
-func (r *Reader) read(ctx context.Context) (Step, bool, error) {
-	i := r.dueBehind(time.Now())
-	if i < 0 {
-		return Step{}, false, nil
+// isPastEnd checks the position of a partition that came from a cursor and could
+// not be checked before.
+func (r *Reader) isPastEnd(ctx context.Context, p int32, end int64) bool {
+	if _, ok := r.unchecked[p]; !ok {
+		return false
 	}
-	r.turn++
-	p := r.behind[i].partition
-	at, _ := r.g.ring.position(r.seq, p)
-	if r.cur[p] >= at {
-		r.behind = slices.Delete(r.behind, i, i+1)
-		return Step{}, false, nil
+	if r.cur[p] > end {
+		short, err := r.f.endsBelow(ctx, p, r.cur[p])
+		if err != nil || short {
+			return short
+		}
 	}
-	patience := readPatience
-	if r.behind[i].slow > 0 {
-		patience = slowPatience
-	}
-	wctx, cancel := context.WithTimeout(ctx, patience)
-	read := r.behind[i].underWay
-	if read == nil {
-		read = r.g.history.ask(p, r.cur[p])
-	}
-	seg, err := read.wait(wctx)
-	late := wctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
-	cancel()
-	if late {
-		r.behind[i].slow++
-		r.behind[i].underWay = read
-		r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].slow))
-		return Step{}, false, nil
-	}
-	r.behind[i].slow, r.behind[i].underWay = 0, nil
-	var retained *errRetained
-	var unreadable *errUnreadable
-	switch {
-	case err == nil:
-		r.behind[i].fails = 0
-		return r.takeHistory(i, seg, at)
-	case ctx.Err() != nil:
-		return Step{}, false, context.Cause(ctx)
-	case errors.As(err, &retained):
-		return r.gap(i, retained.start, GapRetention), true, nil
-	case errors.Is(err, errTruncated) && r.behind[i].fails+1 >= confirmTries:
-		// The live reader finds the same and ends the generation.
-		r.f.observer.PartitionError(p, err)
-	case errors.As(err, &unreadable) && r.behind[i].fails+1 >= confirmTries:
-		return r.gap(i, unreadable.End, GapUnreadable), true, nil
-	}
-	r.f.observer.PartitionError(p, err)
-	r.behind[i].fails++
-	r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].fails))
-	return Step{}, false, nil
-}
-
-// takeHistory applies a segment read from Kafka, as far as the hot tail at seq.
-func (r *Reader) takeHistory(i int, seg *Segment, upTo int64) (Step, bool, error) {
-	p := r.behind[i].partition
-	m := seg.Moves[0]
-	if m.Next > upTo {
-		seg = seg.before(upTo)
-	}
-	if r.cur[p] != m.From {
-		seg = r.rest(seg)
-	}
-	if seg == nil {
-		return Step{}, false, fmt.Errorf("partition %d: the read at offset %d brought offsets %d to %d", p, r.cur[p], m.From, m.Next)
-	}
-	r.cur[p] = seg.Moves[0].Next
-	if r.cur[p] >= upTo {
-		r.behind = slices.Delete(r.behind, i, i+1)
-	}
-	return Step{Segment: seg}, true, nil
-}
-
-// gap moves a lagging partition past offsets that will not come.
-func (r *Reader) gap(i int, to int64, reason GapReason) Step {
-	p := r.behind[i].partition
-	g := &Gap{Partition: p, From: r.cur[p], To: to, Reason: reason}
-	r.cur[p] = to
-	r.behind[i].fails = 0
-	r.findBehind()
-	return Step{Gap: g}
+	delete(r.unchecked, p)
+	return false
 }
 
 // passedTarget reports whether CaughtUp is due.
@@ -457,26 +368,29 @@ func (r *Reader) nextGeneration() Step {
 		break
 	}
 	known := r.g.partitions()
-	r.cur, r.target = make([]int64, len(known)), make([]int64, len(known))
+	r.target = make([]int64, len(known))
 	for p := range known {
-		r.cur[p], r.target[p] = known[p].Oldest, known[p].Latest
+		r.target[p] = known[p].Latest
+		if known[p].Next < 0 {
+			r.target[p] = unknown
+		}
 	}
-	r.behind, r.pending = nil, nil
-	r.seek()
+	r.restart(known)
 	if reason == 0 {
 		reason = ResetTopicRecreated
 	}
 	return Step{Reset: &Reset{Reason: reason, Previous: previous}}
 }
 
-// firstOffset returns where a partition that was added began.
-func (g *generation) firstOffset(p int32, otherwise int64) int64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if o, ok := g.added[p]; ok {
-		return o
+// restart puts the reader at the oldest records of all partitions.
+func (r *Reader) restart(known []Partition) {
+	r.cur = make([]int64, len(known))
+	for p := range known {
+		r.cur[p] = known[p].Oldest
 	}
-	return otherwise
+	r.fromOldest = true
+	r.behind, r.pending, r.unchecked = nil, nil, nil
+	r.seek()
 }
 
 // Waiting is where a reader stood when it found nothing more in memory.

@@ -51,13 +51,8 @@ func (r *ring) append(segs ...*Segment) {
 		r.bytes.Add(s.attach(r) + int64(len(s.Moves))*24)
 		r.segs = append(r.segs, s)
 		if s.Growth != nil {
-			for p := int32(len(r.head)); int(p) < len(r.head)+len(s.Growth.Start); p++ {
-				if _, ok := s.Growth.Start[p]; !ok {
-					break
-				}
-				r.head = append(r.head, s.Growth.Start[p])
-				r.at = append(r.at, nil)
-			}
+			r.head = s.Growth.apply(r.head)
+			r.at = append(r.at, make([][]uint64, len(r.head)-len(r.at))...)
 		}
 		for _, m := range s.Moves {
 			r.head[m.Partition] = m.Next
@@ -69,6 +64,32 @@ func (r *ring) append(segs ...*Segment) {
 	r.changed = make(chan struct{})
 	r.mu.Unlock()
 	close(changed)
+}
+
+// apply gives the partitions that a growth announces their place in a list of
+// positions.
+func (g *Growth) apply(positions []int64) []int64 {
+	for p, o := range g.Start {
+		if int(p) < len(positions) && positions[p] < 0 {
+			positions[p] = o
+		}
+	}
+	for p := int32(len(positions)); g.announces(p); p++ {
+		positions = append(positions, g.Start[p])
+	}
+	return positions
+}
+
+func (g *Growth) announces(p int32) bool {
+	_, ok := g.Start[p]
+	return ok
+}
+
+// partitions returns how many partitions the ring has a place for.
+func (r *ring) partitions() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.head)
 }
 
 func (r *ring) grown(n int64) { r.bytes.Add(n) }
@@ -95,13 +116,7 @@ func (r *ring) evict() {
 	r.lo++
 	r.bytes.Add(-s.detach() - int64(len(s.Moves))*24)
 	if s.Growth != nil {
-		for p := int32(len(r.start)); ; p++ {
-			o, ok := s.Growth.Start[p]
-			if !ok {
-				break
-			}
-			r.start = append(r.start, o)
-		}
+		r.start = s.Growth.apply(r.start)
 	}
 	for _, m := range s.Moves {
 		r.start[m.Partition] = m.Next
@@ -147,11 +162,11 @@ func (r *ring) seek(cur []int64) uint64 {
 	defer r.mu.RUnlock()
 	seq := r.lo + uint64(len(r.segs))
 	for p, at := range r.at {
-		if p >= len(cur) {
+		if p >= len(cur) || cur[p] < 0 && r.head[p] >= 0 {
 			// A partition that the reader does not know yet: it must pass the
 			// segment that announces it.
 			for i, s := range r.segs {
-				if s.Growth != nil {
+				if s.Growth != nil && s.Growth.announces(int32(p)) {
 					seq = min(seq, r.lo+uint64(i))
 					break
 				}

@@ -114,9 +114,11 @@ func (r GapReason) String() string {
 	}
 }
 
-// Growth says that the topic has more partitions now.
+// Growth says that partitions became known: the topic has more of them now, or a
+// broker has told where one begins and ends.
 type Growth struct {
-	// Start holds the first offset to read of every new partition.
+	// Start holds the first offset to read of every such partition. Only in the
+	// hot tail it may be -1: the partition is there, its position is not known.
 	Start map[int32]int64
 }
 

@@ -40,7 +40,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 	if g == nil {
 		return nil, errors.Join(ErrNotReady, f.lastError())
 	}
-	r := &Reader{f: f, g: g}
+	r := &Reader{f: f, g: g, fromOldest: start.Cursor != nil || start.Earliest || start.SinceMS != nil}
 	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
 		return nil, err
 	}
@@ -89,12 +89,15 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			// oldest record: more than was asked for, but nothing is missing.
 			o, ok := since[int32(p)]
 			switch {
-			case !ok:
+			case !ok || latest[p] < 0:
 				o = known[p].Oldest
 			case o < 0: // no record is that young
 				o = latest[p]
 			}
-			r.cur[p] = min(latest[p], o)
+			r.cur[p] = o
+			if latest[p] >= 0 {
+				r.cur[p] = min(latest[p], o)
+			}
 		}
 	default:
 		copy(r.cur, latest)
@@ -144,7 +147,13 @@ func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest
 		if o > max(latest[p], known[p].Latest) {
 			short, err := r.f.endsBelow(ctx, int32(p), o)
 			if err != nil {
-				return fmt.Errorf("check the cursor of partition %d: %w", p, err)
+				// Nobody tells where it ends; what is wrong with one partition
+				// must not keep the client from the others.
+				r.target[p] = unknown
+				if r.unchecked == nil {
+					r.unchecked = map[int32]struct{}{}
+				}
+				r.unchecked[int32(p)] = struct{}{}
 			}
 			if short {
 				r.startOver(known, Reset{Reason: ResetTruncated, Previous: c.StreamID})
@@ -168,11 +177,10 @@ func (r *Reader) TakeReset() *Reset {
 	return why
 }
 
+// startOver puts the reader at the oldest records and says why.
 func (r *Reader) startOver(known []Partition, why Reset) {
-	for p := range r.cur {
-		r.cur[p] = known[p].Oldest
-	}
-	r.pending = append(r.pending, Step{Reset: &why})
+	r.restart(known)
+	r.pending = append([]Step{{Reset: &why}}, r.pending...)
 }
 
 // unknown stands for an end that the broker has not told.

@@ -125,6 +125,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	// A record that may come has to fit into a batch that may.
+	cfg.Feed.BatchBytes = max(cfg.Feed.BatchBytes, 2*int64(cfg.Limits.Framed))
 	deps.Feed.Observer = feedObserver{m: m, limits: cfg.Limits}
 	if deps.Feed.Logger == nil {
 		deps.Feed.Logger = deps.Logger

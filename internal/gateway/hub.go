@@ -340,12 +340,16 @@ func (h *hub) shutdown(ctx context.Context) {
 	}
 }
 
-// ranges lists the partitions as hello and partitions frames tell them.
+// ranges lists the partitions as hello and partitions frames tell them. What no
+// broker has told is left out, since 0 would be an offset.
 func (h *hub) ranges() []*streampb.PartitionRange {
 	info, _ := h.feed.Info()
 	out := make([]*streampb.PartitionRange, len(info.Partitions))
 	for i, p := range info.Partitions {
-		out[i] = &streampb.PartitionRange{Partition: proto.Int32(p.ID), Oldest: proto.Int64(p.Oldest), Latest: proto.Int64(p.Latest)}
+		out[i] = &streampb.PartitionRange{Partition: proto.Int32(p.ID)}
+		if p.Next >= 0 {
+			out[i].Oldest, out[i].Latest = proto.Int64(p.Oldest), proto.Int64(p.Latest)
+		}
 	}
 	return out
 }

@@ -121,6 +121,7 @@ func (s *session) applyLag(info feed.Info) (lag int64, ok bool) {
 	}
 	for _, p := range info.Partitions {
 		if o, named := acked.Offsets[p.ID]; named {
+			// A partition without a position adds nothing that is known.
 			lag += max(0, p.Next-o)
 		}
 	}

@@ -45,6 +45,9 @@ func (s *session) step(out *outbox, step feed.Step) {
 		}}})
 	case step.Growth != nil:
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Partitions{Partitions: &streampb.Partitions{Partitions: s.hub.ranges()}}})
+		// Where they begin for this client, which holds no position of them yet: it
+		// may come back before it gets a record.
+		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: cursorPB(s.reader.Cursor())}}})
 	case step.Reset != nil:
 		s.tell(out, s.reset(step.Reset))
 	case step.CaughtUp:

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -133,13 +134,24 @@ type frame struct {
 	once    sync.Once
 	data    []byte
 	records int
+	err     error
 	size    int64 // guarded by the segment's lock
 }
 
+// EncodeError says that the encoding of a segment panicked.
+type EncodeError struct {
+	// Panic is what it panicked with, Stack where.
+	Panic any
+	Stack []byte
+}
+
+func (e *EncodeError) Error() string { return fmt.Sprintf("encode segment: panic: %v", e.Panic) }
+
 // Frame returns the encoding of the segment for a key and how many records are
 // in it, made once by encode and shared from then on. It is nil when no record
-// matches the key's filter.
-func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte, records int)) ([]byte, int) {
+// matches the key's filter. When encode panics, everybody who waits for it gets an
+// [EncodeError], and whoever comes later has it encoded anew.
+func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte, records int)) ([]byte, int, error) {
 	s.mu.Lock()
 	f := s.frames[k]
 	if f == nil {
@@ -152,10 +164,26 @@ func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte,
 	}
 	s.mu.Unlock()
 	f.once.Do(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				f.data, f.records, f.err = nil, 0, &EncodeError{Panic: p, Stack: debug.Stack()}
+				s.forget(k, f)
+			}
+		}()
 		f.data, f.records = encode(s, k.Filter)
 		s.grow(s.keep(k, f, int64(len(f.data))+frameOverhead))
 	})
-	return f.data, f.records
+	return f.data, f.records, f.err
+}
+
+// forget takes back a frame that was not made.
+func (s *Segment) forget(k FrameKey, f *frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.frames[k] == f {
+		delete(s.frames, k)
+		s.order = slices.DeleteFunc(s.order, func(o FrameKey) bool { return o == k })
+	}
 }
 
 const (
@@ -288,9 +316,16 @@ func (s *Segment) buildIndex() {
 }
 
 // indexRecord never fails: a record whose header cannot be read has its key as
-// thread, no tenant, and MESSAGE_TYPE_UNSPECIFIED.
-func indexRecord(p *wire.Peeker, r *Record) recordIndex {
-	x := recordIndex{thread: r.Key}
+// thread, no tenant, and MESSAGE_TYPE_UNSPECIFIED. The index is made once, for
+// everybody, and by the dispatcher too: a panic here would leave it half made, or
+// end the process.
+func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
+	x = recordIndex{thread: r.Key}
+	defer func() {
+		if recover() != nil {
+			x = recordIndex{thread: r.Key}
+		}
+	}()
 	pk, err := p.Peek(r.Value, wire.DefaultLimits())
 	if err != nil {
 		return x

@@ -22,7 +22,7 @@ type hub struct {
 	feed    *feed.Feed
 	log     *slog.Logger
 	metrics *metrics
-	encoder encoder
+	encode  func(encoding, string) func(*feed.Segment, *feed.Filter) ([]byte, int)
 	// ctx ends when the gateway has shut down.
 	ctx context.Context
 
@@ -50,7 +50,7 @@ type group struct {
 
 func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *metrics) *hub {
 	return &hub{
-		cfg: cfg, feed: f, log: log, metrics: m, encoder: encoder{limits: cfg.Limits}, ctx: ctx,
+		cfg: cfg, feed: f, log: log, metrics: m, encode: encoder{limits: cfg.Limits}.segment, ctx: ctx,
 		due:      make(chan []*session, 64),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},

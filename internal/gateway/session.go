@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +76,8 @@ type session struct {
 	replayBegan time.Time
 	// rest is what a write without blocking left over.
 	rest net.Buffers
+	// inFrame: what was written last may end inside a frame.
+	inFrame bool
 	// ending: the session is over once rest was written.
 	ending bool
 
@@ -175,13 +180,32 @@ func (s *session) work() {
 }
 
 // contain keeps a fault in one session from ending the others: the session
-// ends, its slot and its counts are given back.
+// ends, with a code where that still can be told, and its slot and its counts are
+// given back.
 func (s *session) contain() {
 	if r := recover(); r != nil {
-		s.hub.metrics.sessionPanics.Inc()
-		s.hub.log.Error("session ended by a panic", "panic", r, "peer", s.peer)
+		s.broken(fmt.Errorf("panic: %v", r), debug.Stack())
+		if !s.inFrame {
+			_ = s.conn.SetWriteDeadline(time.Now().Add(lingerTime))
+			_, _ = s.conn.Write(s.enc.closing(closeInternal)) // best effort on a session that ends
+		}
 		s.finish()
 	}
+}
+
+// unencodable notes that a segment could not be encoded, which ends the session.
+func (s *session) unencodable(err error) {
+	var stack []byte
+	if e, ok := errors.AsType[*feed.EncodeError](err); ok {
+		stack = e.Stack
+	}
+	s.broken(err, stack)
+}
+
+// broken notes a fault of the gateway that ends a session.
+func (s *session) broken(err error, stack []byte) {
+	s.hub.metrics.sessionPanics.Inc()
+	s.hub.log.Error("session ended by a fault of the gateway", "peer", s.peer, "error", err, "stack", string(stack))
 }
 
 // park gives the session back. It returns false, and the caller goes on, when
@@ -234,7 +258,11 @@ func (s *session) pull(out *outbox) pullResult {
 			s.progress(out)
 			return pulledAll
 		}
-		s.step(out, step)
+		if err := s.step(out, step); err != nil {
+			s.unencodable(err)
+			out.add(s.enc.closing(closeInternal))
+			return pullEnded
+		}
 		s.progress(out)
 	}
 	return pulledSome

@@ -38,7 +38,11 @@ func (s *session) takeTime() bool {
 	step, err := s.reader.Next(ctx)
 	switch {
 	case err == nil:
-		s.step(&out, step)
+		if err := s.step(&out, step); err != nil {
+			s.unencodable(err)
+			s.close(closeInternal)
+			return true
+		}
 		s.progress(&out)
 		return out.size == 0 || s.write(out.bufs)
 	case errors.Is(context.Cause(ctx), errKicked):

@@ -19,14 +19,18 @@ func (s *session) progress(out *outbox) {
 	s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: cursorPB(s.reader.Cursor())}}})
 }
 
-// step puts the frame of one step into the outbox.
-func (s *session) step(out *outbox, step feed.Step) {
+// step puts the frame of one step into the outbox. After an error the session
+// must end: its reader is past what it did not get.
+func (s *session) step(out *outbox, step feed.Step) error {
 	switch {
 	case step.Segment != nil:
-		b, n := s.segment(step.Segment)
+		b, n, err := s.segment(step.Segment)
+		if err != nil {
+			return err
+		}
 		if b == nil {
 			s.untold = true
-			return
+			return nil
 		}
 		out.add(b)
 		s.endEvent(out)
@@ -58,6 +62,7 @@ func (s *session) step(out *outbox, step feed.Step) {
 		}
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_CaughtUp{CaughtUp: &streampb.CaughtUp{Cursor: cursorPB(s.reader.Cursor())}}})
 	}
+	return nil
 }
 
 func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
@@ -68,11 +73,11 @@ func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
 
 // segment returns the encoded segment, shared with every session that has the
 // same filter and encoding.
-func (s *session) segment(seg *feed.Segment) ([]byte, int) {
+func (s *session) segment(seg *feed.Segment) ([]byte, int, error) {
 	if s.filter != nil && !seg.MayMatch(s.filter) {
-		return nil, 0
+		return nil, 0, nil
 	}
-	return seg.Frame(feed.FrameKey{Filter: s.filter, Encoding: uint8(s.enc)}, s.hub.encoder.segment(s.enc, s.reader.StreamID()))
+	return seg.Frame(feed.FrameKey{Filter: s.filter, Encoding: uint8(s.enc)}, s.hub.encode(s.enc, s.reader.StreamID()))
 }
 
 // tell adds a frame of this session's own.

@@ -64,6 +64,7 @@ func (s *session) close(code CloseCode) {
 // sliceBytes within the send timeout. It returns false after it ended the
 // session.
 func (s *session) write(bufs net.Buffers) bool {
+	s.inFrame = true
 	for _, b := range bufs {
 		for len(b) > 0 {
 			n := min(len(b), sliceBytes)
@@ -84,12 +85,14 @@ func (s *session) write(bufs net.Buffers) bool {
 		s.fail(err)
 		return false
 	}
+	s.inFrame = false
 	return true
 }
 
 // writeNow sends as much as the socket takes at once, and reports whether that
 // was all. What was not sent stays in the outbox.
 func (s *session) writeNow(out *outbox) bool {
+	s.inFrame = true
 	for i := range out.bufs {
 		n, err := s.try.tryWrite(out.bufs[i])
 		s.hub.metrics.bytesSent.Add(float64(n))
@@ -101,6 +104,7 @@ func (s *session) writeNow(out *outbox) bool {
 			return false
 		}
 	}
+	s.inFrame = false
 	return true
 }
 

@@ -77,11 +77,7 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 	wanted := strings.Join(c.Command, " ")
 	var errs []error
 	found := false
-	add := func(name string, command any) {
-		values, err := settings.Load(command, settings.Source{Env: p.program.Env, Flags: p.flags})
-		for _, v := range values {
-			report.add(name, v)
-		}
+	tell := func(err error) {
 		for _, e := range unjoin(err) {
 			if e == nil || slices.ContainsFunc(report.Errors, func(seen configError) bool { return seen.Message == e.Error() }) {
 				continue
@@ -93,6 +89,13 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 			report.Errors = append(report.Errors, entry)
 			errs = append(errs, e)
 		}
+	}
+	add := func(name string, command any) {
+		values, err := settings.Load(command, settings.Source{Env: p.program.Env, Flags: p.flags})
+		for _, v := range values {
+			report.add(name, v)
+		}
+		tell(err)
 	}
 	if wanted == "" {
 		for _, s := range sharedSettings() {
@@ -111,10 +114,32 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 		return report, nil, usageError(programName+" config", "no command %q; commands: %s", wanted, strings.Join(names, ", "))
 	}
 	add("", &root{Logging: defaultLogSettings()})
+	tell(report.checkFiles(p))
 	for _, u := range p.program.unknownVariables() {
 		report.Unknown = append(report.Unknown, configUnknown(u))
 	}
 	return report, errs, nil
+}
+
+// checkFiles marks the settings whose files a client could not use, where the report is about a command with a client.
+func (r *configReport) checkFiles(p *Process) error {
+	kafka, ok := kafkaSettings(p)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, e := range settings.Errors(kafka.CheckFiles()) {
+		i := slices.IndexFunc(r.Settings, func(s configSetting) bool { return s.Name == e.Name })
+		if i < 0 {
+			continue
+		}
+		r.Settings[i].Error = e.Why()
+		if from := r.Settings[i].From; from != "" {
+			e.Name = from
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
 }
 
 // add merges a setting that several commands have with the same value; no command name means all.
@@ -196,11 +221,18 @@ func writeConfig(p *Process, report configReport) error {
 
 // kafkaWarnings says what is allowed but unwise in the Kafka settings; bad ones are said elsewhere.
 func kafkaWarnings(p *Process) []string {
-	kafka := kafkaclient.Default()
-	if _, err := settings.Load(&kafka, settings.Source{Env: p.program.Env, Flags: p.flags}); err != nil {
+	kafka, ok := kafkaSettings(p)
+	if !ok {
 		return nil
 	}
 	return kafka.Warnings()
+}
+
+// kafkaSettings are those that every command with a client would have here, when they can be used.
+func kafkaSettings(p *Process) (s kafkaclient.Settings, ok bool) {
+	s = kafkaclient.Default()
+	_, err := settings.Load(&s, settings.Source{Env: p.program.Env, Flags: p.flags})
+	return s, err == nil
 }
 
 // shownValue makes an empty value visible and keeps any other on its line.

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"flag"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,6 +127,31 @@ func TestConfigTellsAllErrors(t *testing.T) {
 	o.want(t, ExitUsage, `KAFKA_TOPIC="a/b"`, `KAFKA_SECURITY_PROTOCOL="tls"`, "Try: dashstream config")
 }
 
+// A file that a client needs is looked at: a deployment that lacks it is found before it runs.
+func TestConfigChecksFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u",
+		"KAFKA_SASL_PASSWORD_FILE": empty, "KAFKA_SSL_CA_LOCATION": filepath.Join(dir, "no.pem"),
+	}
+	o := runCLI(t, env, "config", "tail")
+	o.want(t, ExitUsage, "KAFKA_SASL_PASSWORD_FILE=", "is empty", "KAFKA_SSL_CA_LOCATION=", "no.pem", "no such file")
+	for name, why := range map[string]string{"KAFKA_SASL_PASSWORD_FILE": "BAD: is empty", "KAFKA_SSL_CA_LOCATION": "BAD: cannot be read"} {
+		if got := line(t, o, name); !strings.Contains(got, why) {
+			t.Errorf("%s, want %s", got, why)
+		}
+	}
+	// A command that connects says the same, with the same code.
+	runCLI(t, env, "tail").want(t, ExitUsage, "KAFKA_SSL_CA_LOCATION=", "no.pem", "Try: dashstream config")
+	// One that does not connect needs no such file.
+	runCLI(t, env, "config", "version").want(t, ExitOK)
+}
+
 // A URL pasted whole keeps its password to itself.
 func TestConfigHidesPasswordsInAddresses(t *testing.T) {
 	t.Parallel()
@@ -186,6 +213,9 @@ func TestReadmeConfiguresACluster(t *testing.T) {
 	if !found || !fenced || !closed {
 		t.Fatal("the README has no such block")
 	}
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	env, commands := map[string]string{}, [][]string{}
 	for line := range strings.Lines(block) {
 		fields := strings.Fields(line)
@@ -193,8 +223,12 @@ func TestReadmeConfiguresACluster(t *testing.T) {
 		case len(fields) == 2 && fields[0] == "export":
 			name, value, _ := strings.Cut(fields[1], "=")
 			if strings.HasPrefix(value, "/run/secrets/") {
+				content := []byte("a-secret-of-some-length\n")
+				if strings.HasSuffix(value, ".pem") {
+					content = certificate
+				}
 				value = filepath.Join(t.TempDir(), "secret")
-				if err := os.WriteFile(value, []byte("a-secret-of-some-length\n"), 0o600); err != nil {
+				if err := os.WriteFile(value, content, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/dashflow/dashstream/internal/settings"
 )
 
 // tokenSource returns the function that gives a bearer token for one authentication.
@@ -58,10 +60,10 @@ func readToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" {
-		return "", fmt.Errorf("%s=%q: is empty", name, path)
+		return "", &settings.Error{Name: name, Value: path, Reason: "is empty"}
 	}
 	if strings.ContainsAny(token, " \t\r\n\x01") {
-		return "", fmt.Errorf("%s=%q: is not one token", name, path)
+		return "", &settings.Error{Name: name, Value: path, Reason: "is not one token"}
 	}
 	return token, nil
 }

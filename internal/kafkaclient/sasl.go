@@ -2,6 +2,7 @@ package kafkaclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -61,6 +62,26 @@ func (s Settings) scramAuth(context.Context) (scram.Auth, error) {
 func (s Settings) password() (string, error) {
 	secret, err := secretOrFile(s.SASLPassword, "KAFKA_SASL_PASSWORD_FILE", s.SASLPasswordFile)
 	return secret.Reveal(), err
+}
+
+// CheckFiles reads the files that the settings point to, as a client would, and forgets what they hold. The error joins one
+// *settings.Error for each that cannot be used.
+func (s Settings) CheckFiles() error {
+	_, err := s.tlsConfig()
+	errs := []error{err}
+	switch {
+	case !s.SecurityProtocol.SASL():
+	case s.SASLMechanism.usesPassword():
+		_, err = s.password()
+		errs = append(errs, err)
+	case s.SASLMechanism == MechanismOAuthBearer && s.OAuthTokenFile != "":
+		_, err = readToken(s.OAuthTokenFile)
+		errs = append(errs, err)
+	case s.SASLMechanism == MechanismOAuthBearer:
+		_, err = secretOrFile(s.OAuthClientSecret, "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET_FILE", s.OAuthClientSecretFile)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // CredentialsError is a failure to obtain what the client authenticates with: an unreadable file, an endpoint that gives

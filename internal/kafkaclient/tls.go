@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -160,14 +161,21 @@ func decryptKey(keyPEM []byte, password Secret) ([]byte, error) {
 
 // readFile reads the whole of a small file that the setting name points to.
 func readFile(name, path string) ([]byte, error) {
+	unreadable := func(err error) error {
+		reason := err
+		if inner, ok := errors.AsType[*fs.PathError](err); ok {
+			reason = inner.Err // the path is told as the value
+		}
+		return &settings.Error{Name: name, Value: path, Reason: "cannot be read: " + reason.Error(), Err: err}
+	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, unreadable(err)
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, unreadable(err)
 	}
 	if len(text) > maxSecretFile {
 		return nil, &settings.Error{Name: name, Value: path, Reason: "larger than 1 MiB"}

@@ -16,7 +16,12 @@ type Error struct {
 	Reason string
 	// Allowed says what may be written, where there is more to say than Reason does.
 	Allowed string
+	// Err is the cause that Reason tells of, for errors.Is; it may be nil.
+	Err error
 }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
 
 // Error gives name, value, reason and what is allowed in one line.
 func (e *Error) Error() string {

@@ -37,7 +37,7 @@ const readView = `import("/ui/app.js").then(({client, model}) => JSON.stringify(
   Gaps: client.gaps.count, Resets: client.resets.count, Quarantined: client.quarantined.count,
   Unreadable: model.unreadable.count, Evicted: model.evicted,
   Next: Object.fromEntries([...client.cursor.next].map(([p, n]) => [p, String(n)])),
-  Runs: model.list().map((r) => ({Thread: r.thread.id, Status: r.status, Missing: String(r.missing), State: r.state.status, Whole: r.whole})),
+  Runs: model.list().map((r) => ({Thread: r.thread.id, Status: r.status, Missing: String(r.missing), State: r.state.status, Whole: r.beginning === 'start'})),
 }))`
 
 func (p *page) view() view {
@@ -218,7 +218,17 @@ func TestTheConnectionCanBeStopped(t *testing.T) {
 	// Another range is another view.
 	eval[bool](p, `(() => { const s = document.querySelector('#start-select'); s.value = 'latest'; s.dispatchEvent(new Event('change')); return true; })()`)
 	p.wait("the view began anew", `document.querySelector('#status-word').textContent === 'Live'`)
-	p.wait("only what is new is shown", fmt.Sprintf(`import("/ui/app.js").then(({model}) => model.records < %d)`, had))
+	p.wait("only what is new is shown", fmt.Sprintf(`import("/ui/app.js").then(({model}) => model.records < %d && document.querySelector('#fact-records').textContent.replace(/\D/g, '') === String(model.records))`, had))
+
+	// All that the log holds is replayed; the rate tells only of what comes live.
+	eval[bool](p, `(() => { const s = document.querySelector('#start-select'); s.value = 'earliest'; s.dispatchEvent(new Event('change')); return true; })()`)
+	p.wait("the page is live again", `document.querySelector('#status-word').textContent === 'Live'`)
+	p.wait("all is shown", fmt.Sprintf(`import("/ui/app.js").then(({model}) => model.records >= %d)`, had))
+	p.wait("there is a rate", `document.querySelector('#fact-rate').textContent !== '–'`)
+	if live := eval[float64](p, `import("/ui/app.js").then(({client}) => client.rate.perSecond())`); live*5 >= float64(had) && had > 500 {
+		t.Errorf("%v live records a second; %d were replayed", live, had)
+	}
+	agrees(t, s, p.view())
 }
 
 func TestAnotherLogVoidsTheView(t *testing.T) {
@@ -258,6 +268,15 @@ func TestATokenIsAskedFor(t *testing.T) {
 	p := open(t, s.url())
 	p.wait("the page asks for the token", `!document.querySelector('#token').hidden`)
 	p.picture("asked")
+	// While it waits it leaves the server alone, whatever happens around it.
+	asked := eval[string](p, `import("/ui/app.js").then(({client}) => { window.askedAt = performance.now(); window.dispatchEvent(new Event('online')); return client.connections + ' connections'; })`)
+	p.wait("some seconds have passed", `performance.now() > window.askedAt + 3000`)
+	if after := eval[string](p, `import("/ui/app.js").then(({client}) => client.connections + ' connections')`); after != asked || asked != "1 connections" {
+		t.Errorf("%s when the token was asked for, %s three seconds later; want 1", asked, after)
+	}
+	if word := p.text("#status-word"); word != "Waiting for a token" {
+		t.Errorf("the page says %q", word)
+	}
 	enter := func(token string) {
 		p.do(chromedp.SendKeys(chromedp.CSS("#token-input"), token), chromedp.Click(chromedp.CSS("#token button")))
 	}

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { stringify } from "../static/json.js";
 import { ApplyError, Model } from "../static/model.js";
-import { MAX_EVENTS, MAX_TEXT } from "../static/run.js";
+import { MAX_EVENTS } from "../static/log.js";
+import { MAX_TEXT } from "../static/run.js";
 import { Cursor } from "../static/cursor.js";
 import { b64, Log, Producer } from "./world.mjs";
 
@@ -87,7 +88,7 @@ test("what was not measured is unknown, not zero", () => {
   const p = new Producer("t");
   const b = new Bench().put(p.event("NODE_START", { node: "n" }));
   assert.equal(b.run.duration(), undefined, "the start was not seen");
-  assert.equal(b.run.whole, false);
+  assert.equal(b.run.beginning, "thread");
   b.put(p.event("LLM_START", { node: "n", request: "r" }), p.event("LLM_END", { node: "n", request: "r", attributes: { total_tokens: "12x", cost_usd: "NaN" } }));
   assert.deepEqual([b.run.tokensKnown, b.run.tokensUnknown, b.run.costKnown, b.run.costUnknown], [0, 1, 0, 1]);
 });
@@ -104,16 +105,16 @@ test("redelivery changes nothing", () => {
   const p = new Producer("t");
   const messages = [p.event("GRAPH_START"), p.full({ n: 0 }), p.diff([{ op: "add", path: "/x", value: 1 }]), p.event("LLM_END", { request: "r", attributes: { total_tokens: 5 } }), p.chunk("r", "abc")];
   const b = new Bench().put(...messages);
-  const before = b.run.eventsSeen;
+  const before = b.run.log.seen;
   b.put(...messages);
   assert.equal(b.model.duplicates, 5);
-  assert.deepEqual([b.run.tokens, b.run.calls.get("r").text, b.doc, b.run.eventsSeen, b.state.status], [5, "abc", { n: 0, x: 1 }, before, "current"]);
+  assert.deepEqual([b.run.tokens, b.run.calls.get("r").text, b.doc, b.run.log.seen, b.state.status], [5, "abc", { n: 0, x: 1 }, before, "current"]);
   // Two messages with one sequence and different ids are two.
   const q = new Producer("u");
   const one = q.event("NODE_START", { node: "a" });
   const two = q.event("NODE_START", { node: "b", header: { sequence: "1" } });
   b.put(one, two);
-  assert.equal(b.run.eventsSeen, 2);
+  assert.deepEqual(b.run.log.entries.filter((e) => e.kind === "event").map((e) => e.node), ["a", "b"]);
 });
 
 test("state follows full states and patches", () => {
@@ -164,7 +165,7 @@ test("a checkpoint that cannot be read is no base", () => {
   ]) {
     const p = new Producer("t");
     const b = new Bench().put(p.event("GRAPH_START"), p.full({ n: 0 }), p.checkpoint("cp", state, extra));
-    assert.equal(b.run.events.at(-1).text, why);
+    assert.equal(b.run.log.entries.at(-1).text, why);
     assert.deepEqual(b.doc, { n: 0 });
     b.put(p.diff([{ op: "replace", path: "/n", value: 1 }], { base: "cp" }));
     assert.equal(b.state.status, "frozen", why);
@@ -246,11 +247,11 @@ test("a gap marks the runs that it could have touched", () => {
 test("batches, unreadable records and unknown types are all recorded", () => {
   const p = new Producer("t");
   const b = new Bench().put({ eventBatch: { header: { threadId: "t" }, events: [p.event("GRAPH_START").event, p.event("NODE_START", { node: "n" }).event] } });
-  assert.equal(b.run.eventsSeen, 2);
+  assert.equal(b.run.log.seen, 2);
   assert.equal(b.run.nodes.get("n").status, "running");
   b.put({ hologram: { header: p.header() } });
   assert.equal(b.model.unknownTypes, 1);
-  assert.equal(b.run.events.at(-1).text, "unknown message type");
+  assert.equal(b.run.log.entries.at(-1).text, "unknown message type");
   for (let i = 0; i < 300; i++) b.model.apply({ partition: 0, offset: BigInt(100 + i), error: { reason: "malformed", detail: "x".repeat(5000) } });
   assert.equal(b.model.unreadable.count, 300);
   assert.equal(b.model.unreadable.last.length, 100);
@@ -291,10 +292,10 @@ test("everything is bounded", () => {
   const p = new Producer("long");
   b.put(p.event("GRAPH_START"));
   for (let i = 0; i < MAX_EVENTS * 2; i++) b.put(p.event("NODE_PROGRESS", { node: `n${i}`, attributes: { message: "é".repeat(5000) } }));
-  assert.ok(b.run.events.length <= MAX_EVENTS + 200);
-  assert.equal(b.run.eventsSeen, MAX_EVENTS * 2 + 1);
+  assert.ok(b.run.log.entries.length <= MAX_EVENTS + 200);
+  assert.equal(b.run.log.seen, MAX_EVENTS * 2 + 1);
   assert.ok(b.run.nodes.size <= 500);
-  assert.ok(b.run.events.every((e) => e.text.length <= 256));
+  assert.ok(b.run.log.entries.every((e) => e.text.length <= 256));
   for (let i = 0; i < 100; i++) b.put(p.chunk("r", "😀".repeat(1000)));
   const call = b.run.calls.get("r");
   assert.ok(call.text.length <= MAX_TEXT && call.cut === 200_000 - call.text.length);

@@ -1,6 +1,9 @@
 // The outside of the page for its tests: a clock that stands until it is moved,
 // a storage, sockets, and a log that serves them like a gateway does.
 
+import { Client } from "../static/client.js";
+import { Model } from "../static/model.js";
+
 export class MemoryStorage {
   constructor() {
     this.items = new Map();
@@ -258,4 +261,34 @@ export class World {
 // settle lets promises of the code under test run.
 export async function settle() {
   for (let i = 0; i < 10; i++) await Promise.resolve();
+}
+
+// Recorder is a model that also says what was applied, in order.
+export class Recorder extends Model {
+  constructor() {
+    super();
+    this.applied = [];
+    this.failing = () => false;
+  }
+  apply(r) {
+    if (this.failing(r)) throw new Error("cannot apply");
+    super.apply(r);
+    this.applied.push(`${r.partition}/${r.offset}`);
+  }
+}
+
+export function setup(log, options = {}) {
+  const world = new World(log, options);
+  const model = new Recorder();
+  const client = new Client({ model, env: world.env, start: options.start ?? (() => ({ earliest: true })) });
+  return { world, model, client };
+}
+
+export function filled(partitions = 2, each = 10) {
+  const log = new Log(partitions);
+  for (let p = 0; p < partitions; p++) {
+    const producer = new Producer(`thread-${p}`);
+    for (let i = 0; i < each; i++) log.append(p, producer.event(i === 0 ? "GRAPH_START" : "NODE_START", { node: `n${i}` }));
+  }
+  return log;
 }

@@ -74,10 +74,12 @@ const env = {
 
 // Exported for whoever looks in from the browser's console, and for the tests
 // that drive the page.
-export const model = new Model();
+// The browser hashes only in a secure context: HTTPS, or this machine.
+const subtle = globalThis.crypto?.subtle;
+export const model = new Model({ digest: subtle && ((bytes) => subtle.digest("SHA-256", bytes)), verified: () => later() });
 export const client = new Client({ model, env, start: () => starts[select.value](), changed: () => later() });
 client.token = tab.get(TOKEN) ?? "";
-const view = new View(client, model);
+export const view = new View(client, model);
 
 // Rendering follows the stream at a bounded rate; the stream never waits for it.
 let due = false;
@@ -106,7 +108,11 @@ const health = new HealthPoll({
   },
 });
 
-$("pause").addEventListener("click", () => (client.status === "stopped" ? client.resume() : client.stop()));
+$("pause").addEventListener("click", () => {
+  if (client.status === "stopped") client.resume();
+  else if (client.wantsToken) client.tryAgain();
+  else client.stop();
+});
 select.addEventListener("change", () => {
   tab.set(START, select.value);
   client.restart();

@@ -6,6 +6,7 @@
 
 import { Cursor, drop, load, save } from "./cursor.js";
 import { ackFrame, decode, PROTOCOL_VERSION, ProtocolError, SUBPROTOCOL, subscribeFrame } from "./frames.js";
+import { Notes } from "./notes.js";
 import { RateMeter } from "./rate.js";
 import { clip, textToBase64URL } from "./text.js";
 
@@ -19,7 +20,6 @@ const ACK_MS = 1_000;
 const MAX_TRIES = 3;
 const MAX_FAILING = 1000;
 const MAX_QUEUED = 256;
-const MAX_NOTES = 50;
 // The server says with codes from here on: not again before something changed.
 const FIRST_FINAL_CODE = 4500;
 
@@ -38,25 +38,29 @@ export class Client {
     this.detail = "";
     this.retryAt = undefined;
     this.token = "";
-    // The server answered that it wants a token, or another one.
+    // The server answered that it wants a token, or another one: until one is
+    // entered no connection is tried.
     this.wantsToken = false;
     this.epoch = 0;
     this.conn = null;
+    this.asking = false;
     this.attempt = 0;
     this.cursor = null;
     this.hello = null;
     this.began = undefined;
     this.tries = new Map();
-    this.received = 0;
     this.ignored = 0;
-    this.bytes = 0;
     this.connections = 0;
-    this.rate = new RateMeter(env.now);
+    // Of records that come live: what is read of the past says nothing of how
+    // much happens.
+    this.rate = null;
     this.lastFrameAt = undefined;
+    // Of this view.
     this.gaps = new Notes();
-    this.resets = new Notes();
-    this.problems = new Notes();
     this.quarantined = new Notes();
+    this.resets = new Notes();
+    this.grown = new Notes();
+    this.problems = new Notes();
     this.saved = true;
     this.acked = true;
   }
@@ -84,9 +88,17 @@ export class Client {
     this.connect();
   }
 
-  // retryNow ends a wait, for example when the network came back.
+  // retryNow ends a wait, for example when the network came back. A token is
+  // waited for until there is one.
   retryNow() {
-    if (this.status === "waiting") this.connect();
+    if (this.status === "waiting" && !this.wantsToken) this.connect();
+  }
+
+  // tryAgain connects although a token was asked for: the server may have
+  // changed its mind.
+  tryAgain() {
+    this.wantsToken = false;
+    this.retryNow();
   }
 
   // lost gives up a connection that looks open and is not.
@@ -97,7 +109,7 @@ export class Client {
   // useToken sets the token of the next connections and makes one.
   useToken(token) {
     this.token = token;
-    if (this.status === "stopped") return;
+    this.wantsToken = false;
     this.attempt = 0;
     this.connect();
   }
@@ -105,7 +117,7 @@ export class Client {
   // restart forgets the view and begins a new one at start().
   restart() {
     this.forget();
-    if (this.status === "stopped") return;
+    if (this.status === "stopped" || this.wantsToken) return;
     this.attempt = 0;
     this.connect();
   }
@@ -113,17 +125,28 @@ export class Client {
   forget() {
     this.cursor = null;
     this.began = undefined;
-    this.tries.clear();
-    this.model.clear();
+    this.resets = new Notes();
+    this.grown = new Notes();
+    this.void();
     drop(this.env.storage);
     this.saved = true;
     this.changed();
+  }
+
+  // void lets go of what was applied, and of what was told about it.
+  void() {
+    this.model.clear();
+    this.tries.clear();
+    this.ignored = 0;
+    this.gaps = new Notes();
+    this.quarantined = new Notes();
   }
 
   // ---- connection ----
 
   connect() {
     this.leave();
+    this.asking = false;
     const conn = { epoch: ++this.epoch, socket: null, opened: false, hello: false, subscribed: false, since: this.env.now(), last: new Map(), resetDue: false, resetFirst: false, queue: null, cancelDeadline: () => {} };
     this.conn = conn;
     this.set("connecting", "");
@@ -159,6 +182,7 @@ export class Client {
     this.cancelRetry?.();
     this.cancelRetry = undefined;
     this.retryAt = undefined;
+    this.rate = null;
     const conn = this.conn;
     this.conn = null;
     if (conn === null) return;
@@ -186,20 +210,27 @@ export class Client {
     this.fail(conn, words, event.code >= FIRST_FINAL_CODE && event.code < 5000);
   }
 
+  // askWhy finds out what to tell. The next attempt waits for the answer, which
+  // has a deadline: a server that wants a token is not asked again and again.
   askWhy() {
     const epoch = this.epoch;
+    this.asking = true;
     this.env.probe(this.token).then((status) => {
       if (this.epoch !== epoch || this.status !== "waiting") return;
+      this.asking = false;
       switch (status) {
         case 401:
           this.wantsToken = true;
+          this.cancelRetry?.();
+          this.retryAt = undefined;
           this.set("waiting", this.token === "" ? "the server wants a token" : "the server does not accept this token");
           return;
         case 0:
-          return;
+          break;
         default:
           this.set("waiting", `the server refused the connection (HTTP ${status})`);
       }
+      if (this.retryAt <= this.env.now()) this.connect();
     });
   }
 
@@ -214,7 +245,9 @@ export class Client {
     // Half fixed, half by chance: clients that lost the same server spread out.
     const delay = most / 2 + (most / 2) * this.env.random();
     this.retryAt = this.env.now() + delay;
-    this.cancelRetry = this.env.after(delay, () => this.connect());
+    this.cancelRetry = this.env.after(delay, () => {
+      if (!this.asking) this.connect();
+    });
     this.set("waiting", reason);
   }
 
@@ -271,7 +304,6 @@ export class Client {
   receive(conn, data) {
     try {
       const text = typeof data === "string" ? data : new TextDecoder("utf-8", { fatal: true }).decode(data);
-      this.bytes += text.length;
       this.lastFrameAt = this.env.now();
       this.frame(conn, decode(text));
     } catch (e) {
@@ -298,7 +330,9 @@ export class Client {
       return;
     }
     if (f.kind === "partitions") {
+      const were = this.hello.partitions.length;
       this.hello = { ...this.hello, partitions: f.partitions };
+      this.grown.add({ from: were, to: f.partitions.length, at: this.env.wall() });
       return;
     }
     if (f.kind === "subscribed") {
@@ -324,6 +358,7 @@ export class Client {
       case "caughtUp":
         this.commit(f.cursor);
         this.attempt = 0;
+        this.rate ??= new RateMeter(this.env.now);
         this.set("live", "");
         return;
       default:
@@ -360,14 +395,13 @@ export class Client {
       const last = conn.last.get(r.partition);
       if (last !== undefined && r.offset <= last) throw new ProtocolError(`offset ${r.offset} of partition ${r.partition} came after ${last}`);
       conn.last.set(r.partition, r.offset);
-      this.received++;
-      this.rate.add(1);
       if (this.cursor.covers(r.partition, r.offset)) {
         this.ignored++;
         continue;
       }
       if (!this.current(conn)) return;
       if (!this.apply(conn, r)) return;
+      this.rate?.add(1);
       this.cursor.advance(r.partition, r.offset + 1n);
       this.touched();
     }
@@ -407,8 +441,7 @@ export class Client {
   }
 
   reset(conn, f) {
-    this.model.clear();
-    this.tries.clear();
+    this.void();
     this.cursor = f.cursor.clone();
     conn.last.clear();
     conn.resetDue = false;
@@ -463,19 +496,5 @@ export class Client {
 
   problem(text) {
     this.problems.add({ text: clip(text, 400), at: this.env.wall() });
-  }
-}
-
-// Notes counts all and keeps the last.
-class Notes {
-  constructor() {
-    this.count = 0;
-    this.last = [];
-  }
-
-  add(note) {
-    this.count++;
-    this.last.push(note);
-    if (this.last.length > MAX_NOTES) this.last.shift();
   }
 }

@@ -1,18 +1,19 @@
 // The selected run.
 
 import { $, attr, el, Rows, show, text } from "./dom.js";
-import { clockTime, dollars, duration, integer, sum } from "./format.js";
+import { ErrorsView, EventsView } from "./logview.js";
+import { atLeast, dollars, duration, integer, recordRange, sum } from "./format.js";
 import { GraphView } from "./graphview.js";
 import { stringify } from "./json.js";
 import { clip } from "./text.js";
 
 const SHOWN_CALLS = 8;
 const SHOWN_TOOLS = 50;
-const SHOWN_EVENTS = 200;
 const SHOWN_STATE = 100_000;
 const SHOWN_TEXT = 8_000;
 
-export const STATUS_WORDS = { running: "running", interrupted: "waits for a person", ended: "ended", failed: "failed", unknown: "no end seen" };
+export const STATUS_WORDS = { running: "running", interrupted: "waits for a person", ended: "ended", failed: "failed", unknown: "no end seen", unclear: "not known" };
+export const PARTIAL = "Messages of this run are not in this view: there may be more.";
 
 export class DetailView {
   constructor() {
@@ -20,23 +21,25 @@ export class DetailView {
     this.run = null;
     const content = (id) => $(id).querySelector(".content");
     this.graph = new GraphView(content("panel-graph"));
-    this.calls = new Rows(content("panel-llm"), makeCall);
-    this.tools = new Rows(content("panel-tools"), makeTool);
+    this.calls = new Rows(list(content("panel-llm")), makeCall);
+    this.callsNote = note(content("panel-llm"));
+    this.tools = new Rows(list(content("panel-tools")), makeTool);
+    this.toolsNote = note(content("panel-tools"));
+    this.errors = new ErrorsView($("panel-errors"));
+    this.events = new EventsView(content("panel-events"));
     this.stateNote = el("p", { class: "note" });
     this.statePre = el("pre", { tabindex: 0 });
     content("panel-state").append(this.stateNote, this.statePre);
     this.stateKey = "";
-    this.eventList = el("div", { class: "events scroll", tabindex: 0 });
-    content("panel-events").append(this.eventList);
     this.facts = new Rows($("detail-facts"), makeFact);
     this.flags = new Rows($("detail-flags"), () => ({ root: el("li") }));
-    this.eventsShown = 0;
     this.panels = [
+      ["panel-errors", (r) => this.errors.render(r)],
       ["panel-graph", (r) => this.graph.render(r)],
       ["panel-llm", (r) => this.renderCalls(r)],
       ["panel-tools", (r) => this.renderTools(r)],
       ["panel-state", (r) => this.renderState(r)],
-      ["panel-events", (r) => this.renderEvents(r)],
+      ["panel-events", (r) => this.events.render(r)],
     ];
   }
 
@@ -51,8 +54,6 @@ export class DetailView {
       this.run = run;
       this.calls.clear();
       this.tools.clear();
-      this.eventList.replaceChildren();
-      this.eventsShown = 0;
       this.stateKey = "";
     }
     this.head(run);
@@ -67,9 +68,9 @@ export class DetailView {
       ["Thread", run.thread.id],
       ["Tenant", run.thread.tenant],
       ["Duration", duration(run.duration())],
-      ["Nodes visited", integer(run.visited())],
-      ["Tokens", sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer)],
-      ["Cost", sum(run.cost, run.costKnown, run.costUnknown, dollars)],
+      ["Nodes visited", atLeast(run.visited(), run.partial)],
+      ["Tokens", sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)],
+      ["Cost", sum(run.cost, run.costKnown, run.costUnknown, dollars, run.partial)],
       ["Partition", String(run.partition)],
       ...[...run.quality].map(([name, v]) => [name.replaceAll("_", " "), typeof v === "number" ? String(Math.round(v * 1000) / 1000) : String(v)]),
     ];
@@ -80,10 +81,12 @@ export class DetailView {
     const flags = [];
     if (run.error !== undefined) flags.push(["error", `Error: ${run.error}`]);
     if (run.warning !== undefined) flags.push(["warn", `Warning: ${run.warning}`]);
-    if (!run.whole) flags.push(["info", "Began before this view: its first events are not shown."]);
-    if (run.missing > 0n) flags.push(["warn", `${integer(run.missing)} messages of the thread are missing.`]);
-    if (run.late > 0) flags.push(["warn", `${integer(run.late)} messages came out of order and were only logged.`]);
-    for (const g of run.gaps) flags.push(["warn", `Records ${g.from} to ${g.to - 1n} of partition ${run.partition} are lost while it ran.`]);
+    if (run.beginning === "middle") flags.push(["info", "Began before this view: its beginning was not read, so that each count with ≥ is a lower bound."]);
+    if (run.status === "unclear") flags.push(["info", "Nothing was read that says whether it is under way or over."]);
+    if (run.restarts > 0) flags.push(["info", `The producer began to count its messages anew ${run.restarts === 1 ? "once" : `${run.restarts} times`} meanwhile: it was restarted. Nothing is missing because of that.`]);
+    if (run.missing > 0n) flags.push(["warn", `${integer(run.missing)} ${run.missing === 1n ? "message" : "messages"} of the thread never came: dropped by the producer, or lost.`]);
+    if (run.late > 0) flags.push(["warn", `${integer(run.late)} ${run.late === 1 ? "message" : "messages"} came out of order and ${run.late === 1 ? "was" : "were"} only logged.`]);
+    for (const g of run.gaps) flags.push(["warn", `Lost while it ran: ${recordRange(g)} of partition ${run.partition}.`]);
     this.flags.update(flags, (f) => f[1], (row, [kind, words]) => {
       attr(row.root, "class", kind);
       text(row.root, words);
@@ -93,6 +96,7 @@ export class DetailView {
   renderCalls(run) {
     const calls = [...run.calls.values()].slice(-SHOWN_CALLS).reverse();
     show($("panel-llm"), calls.length > 0);
+    text(this.callsNote, hiddenWords("calls", run.calls.size + run.dropped.calls, calls.length, run.dropped.calls));
     this.calls.update(calls, (c) => c.id, (row, c) => {
       attr(row.root, "class", `call ${run.shown(c)}`);
       text(row.model, c.model ?? "model unknown");
@@ -100,7 +104,10 @@ export class DetailView {
         c.durationUs === undefined ? undefined : duration(c.durationUs), c.retries > 0 ? `${c.retries} retries` : undefined];
       text(row.facts, facts.filter(Boolean).join(" · "));
       const cut = c.cut + Math.max(0, c.text.length - SHOWN_TEXT);
-      text(row.cut, cut > 0 ? `The first ${integer(cut)} characters are not shown.` : "");
+      text(row.cut, [
+        c.lost > 0 ? `${integer(c.lost)} ${c.lost === 1 ? "piece" : "pieces"} of the text ${c.lost === 1 ? "is" : "are"} missing: from before this view, or dropped by the producer.` : "",
+        cut > 0 ? `The first ${integer(cut)} characters are not shown.` : "",
+      ].filter(Boolean).join(" "));
       const atEnd = row.text.scrollTop + row.text.clientHeight >= row.text.scrollHeight - 8;
       text(row.text, c.error ?? c.text.slice(-SHOWN_TEXT));
       show(row.text, (c.error ?? c.text) !== "");
@@ -111,6 +118,7 @@ export class DetailView {
   renderTools(run) {
     const tools = [...run.tools.values()].slice(-SHOWN_TOOLS).reverse();
     show($("panel-tools"), tools.length > 0);
+    text(this.toolsNote, hiddenWords("tool calls", run.tools.size + run.dropped.tools, tools.length, run.dropped.tools));
     this.tools.update(tools, (t) => t.id, (row, t) => {
       attr(row.root, "class", `tool ${run.shown(t)}`);
       text(row.name, t.name ?? "tool");
@@ -123,14 +131,13 @@ export class DetailView {
 
   renderState(run) {
     const s = run.state;
-    const key = `${run.id} ${s.status} ${s.applied} ${s.skipped} ${s.reason}`;
+    const key = `${run.id} ${s.status} ${s.applied} ${s.skipped} ${s.reason} ${s.check.serial} ${s.check.right} ${s.compared}`;
     if (key === this.stateKey) return;
     this.stateKey = key;
     attr($("panel-state"), "data-state", s.status);
-    const healed = s.troubles.filter((t) => t.healed !== null).length;
     const words = {
       none: `No state: ${s.reason}.`,
-      current: `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. Its hash is not checked here.${healed > 0 ? ` Recovered ${healed} times.` : ""}`,
+      current: `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. ${hashWords(s)}`,
       frozen: `Stands at message ${s.sequence}: ${s.reason}. ${integer(s.skipped)} changes were not applied; the next full state heals it.`,
     };
     text(this.stateNote, words[s.status]);
@@ -138,14 +145,6 @@ export class DetailView {
     if (s.status === "none") return;
     const { text: json, cut } = stringify(s.doc, SHOWN_STATE);
     text(this.statePre, cut ? `${json}\n… cut at ${integer(SHOWN_STATE)} characters` : json);
-  }
-
-  renderEvents(run) {
-    const fresh = Math.min(run.eventsSeen - this.eventsShown, SHOWN_EVENTS, run.events.length);
-    this.eventsShown = run.eventsSeen;
-    if (fresh <= 0) return;
-    this.eventList.prepend(...run.events.slice(-fresh).reverse().map(eventRow));
-    while (this.eventList.childElementCount > SHOWN_EVENTS) this.eventList.lastElementChild.remove();
   }
 }
 
@@ -191,18 +190,31 @@ function makeTool() {
   return { root: el("div", {}, el("div", { class: "line" }, el("span", { class: "dot" }), name, facts), args, result), name, facts, args, result };
 }
 
-function eventRow(e) {
-  return el("div", { class: `event ${tone(e.type)}${e.late ? " late" : ""}` },
-    el("span", { class: "time" }, clockTime(e.us)),
-    el("span", { class: "seq", title: `partition ${e.partition}, offset ${e.offset}` }, e.sequence > 0n ? `#${e.sequence}` : "#–"),
-    el("span", { class: "type" }, e.type),
-    el("span", { class: "where" }, e.node),
-    el("span", { class: "words" }, e.late ? `late · ${e.text}` : e.text));
+function list(parent) {
+  const root = el("div");
+  parent.append(root);
+  return root;
 }
 
-function tone(type) {
-  if (/ERROR|^error$/.test(type)) return "bad";
-  if (/WARNING|RETRY|INTERRUPT/.test(type)) return "warn";
-  if (/^GRAPH_/.test(type)) return "mark";
-  return "";
+function note(parent) {
+  const root = el("p", { class: "note" });
+  parent.append(root);
+  return root;
+}
+
+// hiddenWords says what a list leaves out, and what is not kept at all.
+export function hiddenWords(what, all, shown, gone) {
+  if (all <= shown) return "";
+  return `The last ${integer(shown)} of ${integer(all)} ${what} are shown.${gone > 0 ? ` The page let ${integer(gone)} older ones go.` : ""}`;
+}
+
+// hashWords says what is known of the state's hash.
+function hashWords(s) {
+  const { check } = s;
+  const counted = s.claims > 0 ? ` Of ${integer(s.claims)} ${s.claims === 1 ? "hash" : "hashes"} that came so far, ${integer(s.compared)} ${s.compared === 1 ? "was" : "were"} checked.` : "";
+  const healed = s.troubles.filter((t) => t.healed !== null).length;
+  const more = healed > 0 ? ` It stood still ${healed === 1 ? "once" : `${healed} times`} before and was healed by a full state.` : "";
+  if (check.right && check.sequence === s.sequence) return `Verified: its SHA-256 is the one that the producer sent.${counted}${more}`;
+  if (check.serial < s.states) return `Its hash is being checked.${counted}${more}`;
+  return `Not verified: ${check.reason}.${counted}${more}`;
 }

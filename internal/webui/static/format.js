@@ -27,10 +27,17 @@ export function integer(n) {
   return n === undefined ? UNKNOWN : String(n).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
-// sum shows a total of which some parts may be unknown.
-export function sum(total, known, unknown, show) {
+// atLeast shows a count that is only a lower bound where partial: then none that
+// were seen are unknown, not zero.
+export function atLeast(n, partial) {
+  if (!partial) return integer(n);
+  return n === 0 ? UNKNOWN : `≥ ${integer(n)}`;
+}
+
+// sum shows a total of which some parts may be unknown, or not have been read.
+export function sum(total, known, unknown, show, partial = false) {
   if (known === 0) return UNKNOWN;
-  return (unknown > 0 ? "≥ " : "") + show(total);
+  return (unknown > 0 || partial ? "≥ " : "") + show(total);
 }
 
 export function dollars(n) {
@@ -60,4 +67,9 @@ export function wallTime(ms) {
 // seconds shows a wait in whole seconds, rounded up.
 export function seconds(ms) {
   return `${Math.max(0, Math.ceil(ms / 1000))} s`;
+}
+
+// recordRange names the records from..to-1.
+export function recordRange({ from, to }) {
+  return to - from === 1n ? `record ${from}` : `records ${from} to ${to - 1n}`;
 }

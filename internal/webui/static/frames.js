@@ -3,6 +3,7 @@
 // connection without a commit.
 
 import { Cursor, CursorError, int64, offset, partition } from "./cursor.js";
+import { base64ToText } from "./text.js";
 
 export const SUBPROTOCOL = "dashstream.v1+json";
 export const PROTOCOL_VERSION = 1;
@@ -78,7 +79,23 @@ function record(r, i) {
     timestampMs: Number(int64(r.timestampMs, at + "timestampMs")),
     message: r.message,
     error: r.error,
+    epoch: epochOf(r.headers),
   };
+}
+
+const EPOCH_HEADER = "dashstream-epoch";
+
+// epochOf reads the header in which a producer announces that its sequences
+// begin at 1. A value that is none says nothing: headers are anybody's.
+function epochOf(headers) {
+  const value = Array.isArray(headers) ? headers.findLast((h) => h?.key === EPOCH_HEADER)?.value : undefined;
+  if (typeof value !== "string" || value.length > 64) return undefined;
+  try {
+    const epoch = base64ToText(value);
+    return /^[0-9a-f]{16}$/.test(epoch) ? epoch : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function ranges(v) {

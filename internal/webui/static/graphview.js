@@ -2,8 +2,9 @@
 // be too large.
 
 import { el, Rows, svg, attr, text } from "./dom.js";
-import { duration } from "./format.js";
+import { atLeast, duration } from "./format.js";
 import { HEIGHT, layout, WIDTH } from "./layout.js";
+import { MAX_EDGES, MAX_NODES } from "./shape.js";
 import { clip } from "./text.js";
 
 const MAX_DRAWN = 60;
@@ -24,8 +25,7 @@ export class GraphView {
     const nodes = [...run.nodes.values()];
     this.draw(run, nodes);
     this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run));
-    const missing = run.declared || nodes.length === 0 ? "" : "The producer declared no graph: these are the nodes that were seen.";
-    text(this.note, nodes.length === 0 ? "No node was seen yet." : missing);
+    text(this.note, noteOf(run, nodes.length));
   }
 
   draw(run, nodes) {
@@ -80,6 +80,20 @@ export class GraphView {
   }
 }
 
+// noteOf says what the drawing rests on.
+function noteOf(run, nodes) {
+  const words = [];
+  if (run.declaration === "no") words.push("The producer declared no graph.");
+  if (run.declaration === "unreadable") words.push("The graph that the producer declared came in a form that is not read here, or too large.");
+  if (run.beginning === "middle") words.push("The beginning of the run, where a graph is declared, is not in this view.");
+  if (run.beginning === "thread") words.push("No GRAPH_START came, which would declare the graph.");
+  if (nodes === 0) words.push(run.beginning === "middle" ? "No node was seen since." : "No node was seen yet.");
+  else if (!run.declared) words.push("These are the nodes that were seen.");
+  if (run.dropped.nodes > 0) words.push(`Only the first ${MAX_NODES} nodes are kept.`);
+  if (run.dropped.edges > 0) words.push(`Only the first ${MAX_EDGES} edges are kept.`);
+  return words.join(" ");
+}
+
 function path(a, b, back, bottom) {
   if (!back) {
     const x1 = a.x + WIDTH, y1 = a.y + HEIGHT / 2, x2 = b.x, y2 = b.y + HEIGHT / 2;
@@ -101,8 +115,8 @@ function makeNode() {
 function changeNode(row, node, run) {
   attr(row.root, "class", run.shown(node));
   text(row.name, node.name);
-  const facts = [WORDS[run.shown(node)]];
-  if (node.visits > 1) facts.push(`${node.visits} visits`);
+  const facts = [run.partial && node.visits === 0 ? "no visit seen" : WORDS[run.shown(node)]];
+  if (node.visits > 1) facts.push(`${atLeast(node.visits, run.partial)} visits`);
   if (node.durationUs !== undefined) facts.push(duration(node.durationUs));
   if (run.declared && !node.declared) facts.push("not in the declared graph");
   text(row.facts, facts.join(" · "));

@@ -180,13 +180,18 @@ function number(source) {
 // numerically, objects without regard to order.
 export function equal(a, b) {
   if (a === b) return true;
-  if (isNumber(a) && isNumber(b)) return decimal(a) === decimal(b);
+  if (isNumber(a) && isNumber(b)) return sameNumber(a, b);
   if (Array.isArray(a)) {
     return Array.isArray(b) && a.length === b.length && a.every((v, i) => equal(v, b[i]));
   }
   if (!isObject(a) || !isObject(b)) return false;
   const keys = Object.keys(a);
   return keys.length === Object.keys(b).length && keys.every((k) => Object.hasOwn(b, k) && equal(a[k], b[k]));
+}
+
+// sameNumber compares by value, digit for digit.
+export function sameNumber(a, b) {
+  return decimal(a) === decimal(b);
 }
 
 export function isNumber(v) {

@@ -1,14 +1,18 @@
 // What the page knows: a function of the records that were applied, in order,
 // and of nothing else. Bounded in every direction.
 
-import { Cursor } from "./cursor.js";
-import { describe, MAX_NAME, Run } from "./run.js";
-import { ThreadState } from "./state.js";
-import { base64ToText, clip } from "./text.js";
 import { strictNumber } from "./attributes.js";
+import { Cursor } from "./cursor.js";
+import { severity } from "./errors.js";
+import { Verifier } from "./hash.js";
+import { describe, join, KINDS, MAX_NAME, operations, values } from "./log.js";
+import { Run } from "./run.js";
+import { base64Size, base64ToText, clip } from "./text.js";
+import { Thread } from "./thread.js";
 
 export const MAX_RUNS = 200;
-const MAX_IDS = 4096;
+// About how many characters all runs and states together may hold.
+export const MAX_WEIGHT = 128 * 1024 * 1024;
 const MAX_UNREADABLE = 100;
 const MAX_QUALITY = 20;
 const MAX_RUN_GAPS = 20;
@@ -16,55 +20,16 @@ const MAX_RUN_GAPS = 20;
 // ApplyError is a record that this page cannot apply.
 export class ApplyError extends Error {}
 
-// IdWindow remembers the last message ids of a thread and the run of each: about
-// twice as many as MAX_IDS, forgotten in halves so that a look costs the same
-// always.
-class IdWindow {
-  constructor() {
-    this.young = new Map();
-    this.old = new Map();
-  }
-
-  has(id) {
-    return this.young.has(id) || this.old.has(id);
-  }
-
-  runOf(id) {
-    return this.young.get(id) ?? this.old.get(id);
-  }
-
-  add(id, run) {
-    this.young.set(id, run);
-    if (this.young.size >= MAX_IDS) {
-      this.old = this.young;
-      this.young = new Map();
-    }
-  }
-}
-
-class Thread {
-  constructor(key, tenant, id, partition) {
-    this.key = key;
-    this.tenant = tenant;
-    this.id = id;
-    this.partition = partition;
-    this.last = 0n;
-    this.lastUs = undefined;
-    // Whether a message with a sequence was applied: before that, what is missing
-    // lies before the view.
-    this.joined = false;
-    this.ids = new IdWindow();
-    this.state = new ThreadState();
-    this.current = null;
-    this.ordinal = 0;
-    this.runs = 0;
-  }
-}
-
 export class Model {
-  constructor({ maxRuns = MAX_RUNS } = {}) {
+  // digest gives the SHA-256 of bytes, as a promise; without it no hash is
+  // checked. verified is called after a check.
+  constructor({ maxRuns = MAX_RUNS, maxWeight = MAX_WEIGHT, digest, verified } = {}) {
     this.maxRuns = maxRuns;
+    this.maxWeight = maxWeight;
+    this.verifier = new Verifier(digest, verified);
     this.revision = 0;
+    // How many times it was cleared.
+    this.views = 0;
     this.clear();
   }
 
@@ -75,6 +40,8 @@ export class Model {
     // By arrival of the last message, oldest first: the order of eviction.
     this.runs = new Map();
     this.started = 0;
+    this.weight = 0;
+    this.verifier.clear();
     // Kafka's time of the newest record, in milliseconds since 1970.
     this.newestMs = 0;
     this.records = 0;
@@ -82,6 +49,7 @@ export class Model {
     this.duplicates = 0;
     this.unknownTypes = 0;
     this.evicted = 0;
+    this.views++;
     this.unreadable = { count: 0, last: [] };
     this.revision++;
   }
@@ -115,28 +83,37 @@ export class Model {
     const header = body.header ?? {};
     const sequence = uint64(header.sequence);
     const thread = this.thread(header, record);
-    const id = header.messageId || (sequence > 0n ? `${kind} ${sequence}` : "");
-    if (id !== "" && thread.ids.has(id)) {
+    if (header.messageId && thread.ids.has(header.messageId)) {
       this.duplicates++;
       return;
     }
-    const type = kind === "event" ? eventType(body.eventType) : kind;
+    const type = kind === "event" ? eventType(body.eventType) : "";
     const us = timestamp(header.timestampUs);
+    const anew = thread.countsAnew(record.epoch, sequence, type, us);
+    const id = thread.idOf(header, kind, sequence, thread.restarts + (anew ? 1 : 0));
+    if (thread.ids.has(id)) {
+      this.duplicates++;
+      return;
+    }
 
     // Where the thread stands: "next" continues it, "after" leaves messages out,
     // "late" comes behind one that was applied, "none" has no place in it.
-    if (startsAnew(thread, sequence, type, us)) {
-      thread.state.freeze(sequence, "the producer began to count anew: waiting for a full state");
-      thread.last = 0n;
-      thread.joined = true;
-    }
+    const fresh = anew || !thread.joined;
+    if (anew) thread.restart(record.epoch, sequence);
+    else thread.epoch ??= record.epoch;
     const last = thread.last;
     let place = "none";
     if (sequence > 0n) place = sequence === last + 1n ? "next" : sequence > last ? "after" : "late";
 
-    const starts = kind === "event" && type === "GRAPH_START" && place !== "late";
-    const run = this.runOf(thread, record, starts, header.parentId);
-    const entry = { us, sequence, partition: record.partition, offset: record.offset, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late" };
+    const starts = type === "GRAPH_START" && place !== "late";
+    const beginning = starts ? "start" : fresh && sequence === 1n ? "thread" : "middle";
+    const run = this.runOf(thread, record, beginning, header.parentId);
+    const before = run.weight + thread.weight;
+    const entry = { us, sequence, partition: record.partition, offset: record.offset, kind: KINDS[kind] ?? kind, type, node: clip(body.nodeId ?? "", MAX_NAME), text: "", late: place === "late" };
+    if (anew) {
+      if (!starts) run.restarts++;
+      run.log.note({ ...entry, sequence: 0n, kind: "new count", type: "", node: "", text: NEW_COUNT });
+    }
     try {
       if (place === "after") {
         if (last === 0n && !thread.joined) thread.state.freeze(sequence, "the view begins in the middle of the thread: waiting for a full state");
@@ -147,6 +124,7 @@ export class Model {
       // What the message changed before it failed is not known.
       thread.state.freeze(sequence, `message ${sequence} could not be applied`);
       run.revision++;
+      this.weigh(run, thread, before);
       throw e;
     }
 
@@ -157,13 +135,32 @@ export class Model {
     if (place !== "none") thread.joined = true;
     if (place === "late") run.late++;
     else if (us !== undefined) run.lastUs = thread.lastUs = us;
-    // Tokens are shown where they are written; a line of the log for each piece
-    // would push everything else out.
-    if (kind === "tokenChunk" && !body.isFinal) {
-      run.revision++;
-      return;
+    if (kind === "tokenChunk") run.log.chunk(entry, body.isFinal === true);
+    else run.log.note(entry);
+    run.revision++;
+    if (id !== "") {
+      run.lastId = id;
+      if (starts) run.startId = id;
     }
-    run.note(entry);
+    this.weigh(run, thread, before);
+  }
+
+  // weigh counts what a message added, and lets the oldest runs go when all
+  // together hold too much.
+  weigh(run, thread, before) {
+    this.weight += run.weight + thread.weight - before;
+    while (this.weight > this.maxWeight && this.runs.size > 1) this.evict(this.runs.values().next().value);
+  }
+
+  // find returns the run of a view before this one that is the same run here, or
+  // null: one that has a message of it, or, where none was read again, the one
+  // that goes on with its thread.
+  find({ thread: { key }, startId, lastId, over }) {
+    const thread = this.threads.get(key);
+    if (thread === undefined) return null;
+    let run = thread.ids.runOf(startId) ?? thread.ids.runOf(lastId);
+    if (run === undefined && !over) run = [...this.runs.values()].find((r) => r.thread === thread && r.ordinal === 1 && r.beginning !== "start");
+    return run !== undefined && this.runs.has(run.id) ? run : null;
   }
 
   // effect changes the run and its state, and returns the text for the log.
@@ -178,15 +175,14 @@ export class Model {
         return describe(type, body.attributes);
       case "tokenChunk":
         if (!late) run.chunk(body);
-        return clip(`${body.model ?? ""} ${body.isFinal ? "final" : ""}`.trim(), MAX_NAME);
+        return join(body.model, body.isFinal ? "final" : "", body.stats?.totalTokens > 0 ? `${body.stats.totalTokens} tokens` : "");
       case "toolExecution":
         if (!late) run.toolExecution(body, preview);
-        return clip([body.toolName, short(body.stage, "EXECUTION_STAGE_"), body.error].filter(Boolean).join(" · "), MAX_NAME);
+        return join(body.toolName, short(body.stage, "EXECUTION_STAGE_")?.toLowerCase(), body.error);
       case "stateDiff":
         return this.stateMessage(thread, place, sequence, () => {
           thread.state.diff(sequence, body);
-          const n = (body.operations ?? []).length;
-          return body.fullState ? "full state" : n === 1 ? "1 operation" : `${n} operations`;
+          return body.fullState ? `full state, ${base64Size(body.fullState)} bytes` : operations(body);
         });
       case "checkpoint":
         return this.stateMessage(thread, place, sequence, () => {
@@ -195,12 +191,14 @@ export class Model {
         });
       case "metrics":
         if (!late && body.scope === "quality") quality(run, body.metrics);
-        return clip([body.scope, body.scopeId].filter(Boolean).join(" · "), MAX_NAME);
+        if (body.tags?.demo === "true") run.demo = true;
+        return values(body);
       case "error":
-        if (!late) reportedError(thread, run, sequence, body);
-        return clip([short(body.severity, "SEVERITY_"), body.errorCode, body.message].filter(Boolean).join(" · "), MAX_NAME);
+        if (!late) reportedError(thread, run, sequence, us, body);
+        return join(severity(body) === "error" ? "" : severity(body), body.errorCode, body.message);
       case "executionTrace":
-        return body.completed ? "completed" : "not completed";
+        if (body.metadata?.demo === DEMO) run.demo = true;
+        return `${(body.nodesExecuted ?? []).length} nodes, ${body.totalDurationMs ?? 0} ms, ${body.completed ? "completed" : "not completed"}`;
       default:
         this.unknownTypes++;
         return "unknown message type";
@@ -226,7 +224,7 @@ export class Model {
     const key = `${tenant}\u0000${id}`;
     let thread = this.threads.get(key);
     if (thread === undefined) {
-      thread = new Thread(key, tenant, id, record.partition);
+      thread = new Thread(key, tenant, id, record.partition, (state, claim) => this.verifier.check(state, claim));
       this.threads.set(key, thread);
     }
     // It moves when the topic gets more partitions.
@@ -237,12 +235,16 @@ export class Model {
   // runOf returns the run that a message belongs to, and makes it the last one
   // to be evicted. A thread can have several runs under way: a message whose
   // parent is known belongs to the parent's run, any other to the last begun.
-  runOf(thread, record, starts, parentId) {
+  runOf(thread, record, beginning, parentId) {
     let run = thread.ids.runOf(parentId) ?? thread.current;
     if (run !== null && !this.runs.has(run.id)) run = thread.current;
-    if (run === null || starts) {
-      thread.current?.leave();
-      run = new Run(thread, ++thread.ordinal, record);
+    if (run === null || beginning === "start") {
+      if (thread.current !== null) {
+        const before = thread.current.weight;
+        thread.current.leave();
+        this.weight += thread.current.weight - before;
+      }
+      run = new Run(thread, ++thread.ordinal, record, beginning);
       run.arrival = ++this.started;
       thread.current = run;
       thread.runs++;
@@ -260,19 +262,22 @@ export class Model {
     this.runs.delete(run.id);
     this.evicted++;
     const thread = run.thread;
+    this.weight -= run.weight;
     if (thread.current === run) thread.current = null;
-    if (--thread.runs === 0) this.threads.delete(thread.key);
+    if (--thread.runs > 0) return;
+    this.threads.delete(thread.key);
+    this.weight -= thread.weight;
   }
 
-  // gap notes records that will not come. Every run of the partition that was
-  // not over is affected: its end may have been among them.
+  // gap notes records that will not come. Every run of the partition whose end
+  // was not seen is affected: it may have been among them.
   gap({ partition, from, to, reason }) {
     const why = `records ${from} to ${to - 1n} of partition ${partition} are lost`;
     for (const thread of this.threads.values()) {
       if (thread.partition === partition) thread.state.freeze(thread.last, why);
     }
     for (const run of this.runs.values()) {
-      if (run.thread.partition !== partition || run.over) continue;
+      if (run.thread.partition !== partition || run.status === "ended" || run.status === "failed") continue;
       run.gaps.push({ from, to, reason });
       if (run.gaps.length > MAX_RUN_GAPS) run.gaps.shift();
       run.revision++;
@@ -304,7 +309,9 @@ export class Model {
   }
 }
 
-const KINDS = ["event", "stateDiff", "tokenChunk", "toolExecution", "checkpoint", "metrics", "error", "eventBatch", "executionTrace"];
+const NEW_COUNT = "sequences begin at 1 again: the producer was restarted, or the thread was idle";
+// base64 of "true": a demo says so in the metadata of an ExecutionTrace.
+const DEMO = "dHJ1ZQ==";
 
 // messagesOf returns the messages in a record: one, or the events of a batch.
 function messagesOf(message) {
@@ -315,7 +322,7 @@ function messagesOf(message) {
   const body = message[kind];
   if (typeof body !== "object" || body === null) throw new ApplyError(`${clip(kind, 40)}: want an object`);
   if (kind === "eventBatch") return (body.events ?? []).map((e) => ({ kind: "event", body: e }));
-  return [{ kind: KINDS.includes(kind) ? kind : `unknown: ${clip(kind, 40)}`, body }];
+  return [{ kind: Object.hasOwn(KINDS, kind) ? kind : `unknown: ${clip(kind, 40)}`, body }];
 }
 
 function eventType(v) {
@@ -354,34 +361,21 @@ function preview(base64) {
   }
 }
 
-// startsAnew tells a producer that was started again, and counts from 1, from a
-// message that comes late: the first message of a thread, or of a run, that is
-// younger than all that was seen.
-function startsAnew(thread, sequence, type, us) {
-  if (sequence === 0n || sequence > thread.last) return false;
-  if (sequence !== 1n && type !== "GRAPH_START") return false;
-  return us !== undefined && thread.lastUs !== undefined && us > thread.lastUs;
-}
-
 // initialState takes the state that a run begins with. One that is announced and
 // not there leaves what was known before out of date.
 function initialState(thread, run, sequence, attributes) {
   run.startSequence = sequence;
+  thread.state.canonical = attributes?.hash?.stringValue === "jcs";
   const initial = attributes?.initial_state_json;
   if (initial === undefined || sequence === 0n) return;
   if (typeof initial.stringValue === "string") thread.state.initial(sequence, initial.stringValue);
   else thread.state.freeze(sequence, "the initial state was too large to be sent");
 }
 
-function reportedError(thread, run, sequence, body) {
-  const words = clip(body.message ?? body.errorCode ?? "error", 1000);
-  if (body.errorCode === "state_unavailable") {
-    thread.state.freeze(sequence, words);
-    return;
-  }
-  const severity = body.severity ?? "SEVERITY_UNSPECIFIED";
-  if (severity === "SEVERITY_WARNING" || severity === "SEVERITY_INFO" || severity === "SEVERITY_DEBUG") run.warning = words;
-  else run.error = words;
+function reportedError(thread, run, sequence, us, body) {
+  // It stands in the place of a state that could not be sent.
+  if (body.errorCode === "state_unavailable") thread.state.freeze(sequence, clip(body.message ?? body.errorCode, 1000));
+  else run.reported(body, sequence, us);
 }
 
 function quality(run, metrics) {

@@ -1,32 +1,34 @@
 // One run of a graph: what its events say, bounded.
 
 import { count, number, text, whole } from "./attributes.js";
+import { ErrorList } from "./errors.js";
+import { describe, EventLog, MAX_NAME } from "./log.js";
 import { MAX_EDGES, MAX_NODES, shape } from "./shape.js";
 import { clip, tail } from "./text.js";
 
-export const MAX_EVENTS = 2000;
 export const MAX_CALLS = 100;
 export const MAX_TOOLS = 200;
 export const MAX_TEXT = 64 * 1024;
-export const MAX_NAME = 256;
 // A duration of INT64_MAX means: longer than can be told.
 const BEYOND = (1n << 63n) - 1n;
 
 export class Run {
-  constructor(thread, ordinal, record) {
+  constructor(thread, ordinal, record, beginning) {
     this.id = `${thread.key}\u0000${ordinal}`;
     this.thread = thread;
     this.ordinal = ordinal;
     this.partition = record.partition;
     this.firstOffset = record.offset;
     this.graph = undefined;
-    // "running", "interrupted", "ended", "failed", or "unknown": another run
-    // began on the thread and no end of this one was seen.
-    this.status = "running";
-    // Whether its start was seen.
-    this.whole = false;
-    // A simulated agent says so of itself.
-    this.demo = false;
+    // How much of its beginning was read: "start", its GRAPH_START; "thread", the
+    // first message of the thread, which was no GRAPH_START; "middle", neither.
+    this.beginning = beginning;
+    // "running", "interrupted", "ended", "failed"; "unknown": another run began on
+    // the thread and no end of this one was seen; "unclear": nothing was read yet
+    // that says whether it is under way.
+    this.status = beginning === "start" ? "running" : "unclear";
+    // Whether it is simulated: a simulated agent says so of itself, at its start.
+    this.demo = undefined;
     this.startUs = undefined;
     this.lastUs = undefined;
     this.lastMs = 0;
@@ -34,7 +36,8 @@ export class Run {
     this.nodes = new Map();
     this.visits = 0;
     this.edges = new Map();
-    this.declared = false;
+    // Whether a graph was declared: "yes", "no", "unreadable" or "unknown".
+    this.declaration = "unknown";
     this.entry = undefined;
     this.calls = new Map();
     this.tools = new Map();
@@ -50,18 +53,42 @@ export class Run {
     // The sequence of its GRAPH_START, and the state of the thread when the next
     // run began.
     this.startSequence = 0n;
+    // What its GRAPH_START and its last message are known by.
+    this.startId = undefined;
+    this.lastId = undefined;
     this.finalState = null;
     // Messages of the thread that never came, and that came too late to count.
     this.missing = 0n;
     this.late = 0;
     this.gaps = [];
-    this.events = [];
-    this.eventsSeen = 0;
+    // Times that the producer began to count anew since the run began.
+    this.restarts = 0;
+    this.log = new EventLog();
+    this.errors = new ErrorList();
+    // What was let go, or found no room.
+    this.dropped = { calls: 0, tools: 0, nodes: 0, edges: 0 };
+    // About how many characters it holds, beside its log.
+    this.text = 0;
     this.revision = 0;
   }
 
+  // over: it is not, or not known to be, under way.
   get over() {
-    return this.status === "ended" || this.status === "failed" || this.status === "unknown";
+    return this.status !== "running" && this.status !== "interrupted";
+  }
+
+  // partial: messages of it were not read or not counted, so that each count is
+  // a lower bound.
+  get partial() {
+    return this.beginning === "middle" || this.missing > 0n || this.late > 0 || this.gaps.length > 0 || this.dropped.nodes > 0;
+  }
+
+  get declared() {
+    return this.declaration === "yes";
+  }
+
+  get weight() {
+    return this.text + this.log.weight + this.errors.weight + (this.finalState?.weight ?? 0);
   }
 
   // duration in microseconds as BigInt: measured by the producer where it says
@@ -78,19 +105,14 @@ export class Run {
     return n;
   }
 
-  note(entry) {
-    this.events.push(entry);
-    this.eventsSeen++;
-    // Dropping in blocks keeps the cost of an event constant.
-    if (this.events.length > MAX_EVENTS + 200) this.events.splice(0, this.events.length - MAX_EVENTS);
-    this.revision++;
-  }
-
   node(id) {
     const name = clip(id, MAX_NAME);
     let node = this.nodes.get(name);
     if (node === undefined) {
-      if (this.nodes.size >= MAX_NODES) return undefined;
+      if (this.nodes.size >= MAX_NODES) {
+        this.dropped.nodes++;
+        return undefined;
+      }
       node = { name, status: "waiting", visits: 0, order: undefined, open: 0, durationUs: undefined, note: undefined, error: undefined, declared: false };
       this.nodes.set(name, node);
     }
@@ -101,7 +123,10 @@ export class Run {
     const key = `${from}\u0000${to}`;
     let edge = this.edges.get(key);
     if (edge === undefined) {
-      if (this.edges.size >= MAX_EDGES) return;
+      if (this.edges.size >= MAX_EDGES) {
+        this.dropped.edges++;
+        return;
+      }
       edge = { from, to, taken: 0, conditional: false };
       this.edges.set(key, edge);
     }
@@ -110,6 +135,7 @@ export class Run {
 
   // event applies one Event message.
   event(type, e, us) {
+    this.moves();
     const a = e.attributes;
     const nodeId = e.nodeId ?? "";
     switch (type) {
@@ -172,19 +198,28 @@ export class Run {
     }
   }
 
+  // moves: something was read that only happens in a run under way.
+  moves() {
+    if (this.status === "unclear") this.status = "running";
+  }
+
   started(a, us) {
-    this.whole = true;
     this.demo = text(a, "demo") === "true";
     this.startUs = us;
     this.graph = text(a, "graph_name") ?? this.graph;
+    this.declaration = "no";
     for (const source of ["graph_manifest", "graph_schema_json"]) {
       const declared = shape(whole(a, source));
-      if (declared.nodes.length === 0 && declared.edges.length === 0) continue;
+      if (declared.nodes.length === 0 && declared.edges.length === 0) {
+        // A declaration that was too large is sent as a note of itself.
+        if (a !== undefined && Object.hasOwn(a, source) && !this.declared) this.declaration = "unreadable";
+        continue;
+      }
       for (const name of declared.nodes) {
         const node = this.node(name);
         if (node) node.declared = true;
       }
-      this.declared ||= declared.nodes.length > 0;
+      if (declared.nodes.length > 0) this.declaration = "yes";
       for (const e of declared.edges) {
         this.edge(e.from, e.to, (edge) => {
           edge.conditional ||= e.conditional;
@@ -216,8 +251,13 @@ export class Run {
   // leave: another run began on the thread. Unless this one is heard of again,
   // nobody saw its end.
   leave() {
-    this.finalState ??= this.thread.state.snapshot();
-    if (!this.over) this.status = "unknown";
+    if (this.finalState === null) {
+      // The run keeps the state itself, so that checks of it which are not done
+      // yet are still told to it; the thread goes on with a copy.
+      this.finalState = this.thread.state;
+      this.thread.state = this.finalState.snapshot();
+    }
+    if (this.status !== "ended" && this.status !== "failed") this.status = "unknown";
     this.revision++;
   }
 
@@ -271,9 +311,14 @@ export class Run {
     const key = clip(id, MAX_NAME);
     let call = this.calls.get(key);
     if (call === undefined) {
-      call = { id: key, node, model: undefined, status: "running", text: "", cut: 0, chunks: 0, tokens: undefined, cost: undefined, finish: undefined, error: undefined, retries: 0, durationUs: undefined, counted: false };
+      call = { id: key, node, model: undefined, status: "running", text: "", cut: 0, next: 0, lost: 0, tokens: undefined, cost: undefined, finish: undefined, error: undefined, retries: 0, durationUs: undefined, counted: false };
       this.calls.set(key, call);
-      if (this.calls.size > MAX_CALLS) this.calls.delete(this.calls.keys().next().value);
+      if (this.calls.size > MAX_CALLS) {
+        const [oldest, { text: gone }] = this.calls.entries().next().value;
+        this.calls.delete(oldest);
+        this.text -= gone.length;
+        this.dropped.calls++;
+      }
     }
     return call;
   }
@@ -338,11 +383,17 @@ export class Run {
   }
 
   chunk(c) {
+    this.moves();
     const call = this.call(c.requestId ?? "", undefined);
-    call.chunks++;
+    // Pieces are numbered from 0; producers that do not number them say 0 always.
+    const index = c.chunkIndex ?? 0;
+    call.lost += Math.max(0, index - call.next);
+    call.next = Math.max(call.next, index + 1);
     call.model = c.model ? clip(c.model, MAX_NAME) : call.model;
     const grown = call.text + (c.text ?? "");
+    this.text -= call.text.length;
     call.text = tail(grown, MAX_TEXT);
+    this.text += call.text.length;
     call.cut += grown.length - call.text.length;
     if (c.isFinal) {
       if (call.status === "running") call.status = "done";
@@ -363,7 +414,12 @@ export class Run {
     if (tool === undefined) {
       tool = { id: key, name: undefined, node, status: "running", arguments: undefined, result: undefined, error: undefined, retries: 0, durationUs: undefined };
       this.tools.set(key, tool);
-      if (this.tools.size > MAX_TOOLS) this.tools.delete(this.tools.keys().next().value);
+      if (this.tools.size > MAX_TOOLS) {
+        const oldest = this.tools.values().next().value;
+        this.tools.delete(oldest.id);
+        this.text -= sizeOf(oldest);
+        this.dropped.tools++;
+      }
     }
     if (name) tool.name = clip(name, MAX_NAME);
     return tool;
@@ -386,7 +442,9 @@ export class Run {
   }
 
   toolExecution(t, preview) {
+    this.moves();
     const tool = this.tool(t.callId ?? "", t.toolName, undefined);
+    const before = sizeOf(tool);
     switch ((t.stage ?? "").toString().replace("EXECUTION_STAGE_", "")) {
       case "COMPLETED":
         tool.status = "done";
@@ -405,7 +463,20 @@ export class Run {
     if (t.error) tool.error = clip(t.error, 1000);
     tool.retries = Math.max(tool.retries, Number.isInteger(t.retryCount) ? t.retryCount : 0);
     tool.durationUs = duration(t) ?? tool.durationUs;
+    this.text += sizeOf(tool) - before;
   }
+
+  // reported takes an Error message.
+  reported(e, sequence, us) {
+    const error = this.errors.note(e, sequence, us);
+    const words = error.message ?? error.code ?? "error";
+    if (["warning", "info", "debug"].includes(error.severity)) this.warning = words;
+    else this.error = words;
+  }
+}
+
+function sizeOf(tool) {
+  return (tool.arguments ?? "").length + (tool.result ?? "").length + (tool.error ?? "").length;
 }
 
 // duration is what the producer measured, or undefined; BEYOND is kept, the view
@@ -418,48 +489,4 @@ function duration(e) {
 
 export function isBeyond(us) {
   return us >= BEYOND;
-}
-
-// describe is the short text of an event in the log: from known attributes
-// alone, since others may hold anything.
-export function describe(type, a) {
-  const t = (name) => text(a, name);
-  const join = (...parts) => clip(parts.filter((p) => p !== undefined && p !== "").join(" · "), MAX_NAME);
-  switch (type) {
-    case "GRAPH_START":
-      return join(t("graph_name"));
-    case "GRAPH_ERROR":
-    case "NODE_ERROR":
-    case "LLM_ERROR":
-    case "TOOL_ERROR":
-      return join(t("tool_name"), t("model"), t("error"));
-    case "NODE_PROGRESS": {
-      const percent = number(a, "percent");
-      return join(t("message"), percent === undefined ? undefined : `${Math.round(percent * 10) / 10} %`);
-    }
-    case "NODE_THINKING":
-      return join(t("step"), t("thought"));
-    case "NODE_SUBSTEP":
-      return join(t("substep_name"), t("status"));
-    case "NODE_WARNING":
-      return join(t("message"), t("warning"));
-    case "EDGE_TRAVERSAL":
-      return t("to") === undefined ? "" : `→ ${t("to")}`;
-    case "CONDITIONAL_BRANCH":
-      return join(t("condition_result"), t("to") === undefined ? undefined : `→ ${t("to")}`);
-    case "LLM_START":
-    case "LLM_END":
-    case "LLM_RETRY": {
-      const tokens = count(a, "total_tokens");
-      return join(t("model"), tokens === undefined ? undefined : `${tokens} tokens`, t("finish_reason"));
-    }
-    case "TOOL_START":
-    case "TOOL_END":
-      return join(t("tool_name") ?? t("tool"));
-    case "HUMAN_INTERRUPT":
-    case "HUMAN_RESUME":
-      return join(t("reason"), t("prompt"), t("input"), t("message"));
-    default:
-      return join(t("message"), t("status"));
-  }
 }

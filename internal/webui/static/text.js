@@ -9,6 +9,11 @@ export function base64ToBytes(s) {
   return out;
 }
 
+// base64Size is how many bytes base64 with padding stands for.
+export function base64Size(s) {
+  return Math.floor((s.length * 3) / 4) - (s.endsWith("==") ? 2 : s.endsWith("=") ? 1 : 0);
+}
+
 // base64ToText reads base64 of UTF-8 and throws on bytes that are not.
 export function base64ToText(s) {
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(base64ToBytes(s));

@@ -1,9 +1,11 @@
 // The page: connection bar, list of runs, the selected run. It reads the client
 // and the model and changes neither.
 
-import { DetailView, isolated, STATUS_WORDS, title } from "./detail.js";
+import { DetailView, isolated, PARTIAL, STATUS_WORDS, title } from "./detail.js";
 import { $, attr, el, Rows, show, text } from "./dom.js";
-import { dollars, duration, integer, rate, seconds, sum, wallTime } from "./format.js";
+import { atLeast, dollars, duration, integer, rate, recordRange, seconds, sum, wallTime } from "./format.js";
+import { headline } from "./log.js";
+import { MAX_RUNS } from "./model.js";
 import { clip } from "./text.js";
 
 const REASONS = {
@@ -24,6 +26,9 @@ export class View {
     this.client = client;
     this.model = model;
     this.selected = null;
+    // A selected run that is not in the view any more: it is selected again when
+    // it is read again, and until then the page says that it is not here.
+    this.wanted = null;
     this.health = { state: "unknown", reasons: [] };
     this.detail = new DetailView();
     this.rows = new Rows($("run-list"), (run) => this.makeRun(run));
@@ -36,7 +41,10 @@ export class View {
     isolated($("bar"), () => this.bar());
     isolated($("notices"), () => this.notes());
     isolated($("runs"), () => this.list());
-    isolated($("detail"), () => this.detail.render(this.selected));
+    isolated($("detail"), () => {
+      text($("detail-none"), this.noneWords());
+      this.detail.render(this.selected);
+    });
   }
 
   bar() {
@@ -53,12 +61,12 @@ export class View {
     text($("status-detail"), detail);
     attr($("status-detail"), "title", detail);
     attr($("status"), "data-status", c.status);
-    text($("pause"), c.status === "stopped" ? "Start" : "Stop");
+    text($("pause"), c.status === "stopped" ? "Start" : c.wantsToken ? "Try again" : "Stop");
     const hello = c.hello;
     text($("fact-stream"), hello === null ? "–" : `${hello.topic} · ${clip(hello.streamId, 9)}`);
     if (hello !== null) attr($("fact-stream"), "title", `stream ${hello.streamId}, ${hello.partitions.length} partitions, server ${hello.serverVersion}`);
-    text($("fact-records"), integer(c.received));
-    text($("fact-rate"), rate(c.rate.perSecond()));
+    text($("fact-records"), integer(this.model.records));
+    text($("fact-rate"), rate(c.rate?.perSecond()));
     text($("fact-gaps"), integer(c.gaps.count));
     text($("fact-resets"), integer(c.resets.count));
     show($("token"), c.wantsToken);
@@ -67,16 +75,16 @@ export class View {
   notes() {
     const c = this.client;
     const notes = [];
-    const demo = this.model.list().filter((r) => r.demo).length;
-    if (demo > 0) notes.push(["demo", "info", `Demo: ${demo} of the ${this.model.runs.size} runs shown are simulated; no model was called.`]);
+    notes.push(["demo", "info", demoWords(this.model.list())]);
     const last = (list, words) => (list.count > 0 ? words(list.last.at(-1), list.count) : undefined);
     if (this.health.state === "not ready") notes.push(["health", "warn", `The server is not ready: ${this.health.reasons.join("; ") || "no reason given"}.`]);
     if (this.health.state === "unavailable" && c.status === "live") notes.push(["health", "warn", "The server does not answer health checks: what is shown may be old."]);
-    notes.push(["gaps", "warn", last(c.gaps, (g, n) => `${wallTime(g.at)}: records ${g.from} to ${g.to - 1n} of partition ${g.partition} will not come: ${because(g.reason)}. Gaps so far: ${n}.`)]);
+    notes.push(["gaps", "warn", last(c.gaps, (g, n) => `${wallTime(g.at)}: ${recordRange(g)} of partition ${g.partition} will not come: ${because(g.reason)}. Gaps so far: ${n}.`)]);
     notes.push(["resets", "warn", last(c.resets, (r, n) => `${wallTime(r.at)}: the stream began anew: ${because(r.reason)}. Runs shown before are gone. Resets so far: ${n}.`)]);
-    notes.push(["quarantine", "bad", last(c.quarantined, (q, n) => `${n} records could not be applied and were passed over; last: offset ${q.offset} of partition ${q.partition}: ${q.reason}.`)]);
+    notes.push(["grown", "info", last(c.grown, (g) => `${wallTime(g.at)}: the topic has more partitions, ${g.to} instead of ${g.from}; the new ones are read from their first record.`)]);
+    notes.push(["quarantine", "bad", last(c.quarantined, (q, n) => `${n === 1 ? "1 record" : `${integer(n)} records`} could not be applied and ${n === 1 ? "was" : "were"} passed over; last: offset ${q.offset} of partition ${q.partition}: ${q.reason}.`)]);
     const u = this.model.unreadable;
-    notes.push(["unreadable", "warn", last(u, (r, n) => `${n} records cannot be read; last: offset ${r.offset} of partition ${r.partition}: ${r.reason}${r.detail ? `, ${r.detail}` : ""}.`)]);
+    notes.push(["unreadable", "warn", last(u, (r, n) => `${n === 1 ? "1 record" : `${integer(n)} records`} cannot be read; last: offset ${r.offset} of partition ${r.partition}: ${r.reason}${r.detail ? `, ${r.detail}` : ""}.`)]);
     notes.push(["problems", "warn", last(c.problems, (p, n) => `${wallTime(p.at)}: ${p.text}${n > 1 ? ` (${n} notices so far)` : ""}`)]);
     const shown = notes.filter(([key, , words]) => words !== undefined && this.dismissed.get(key) !== words);
     this.notices.update(shown, (n) => n[0], (row, [key, kind, words]) => {
@@ -98,9 +106,12 @@ export class View {
 
   list() {
     const runs = this.model.list();
-    if (this.selected !== null && !this.model.runs.has(this.selected.id)) this.selected = null;
+    this.keep();
+    this.views = this.model.views;
     const active = (r) => !r.over && this.model.quiet(r) < QUIET_MS;
-    if (this.selected === null || ($("follow").checked && !active(this.selected))) {
+    const follow = $("follow").checked;
+    if (this.wanted !== null && follow && this.client.status === "live") this.wanted = null;
+    if (this.wanted === null && (this.selected === null || (follow && !active(this.selected)))) {
       this.selected = runs.find(active) ?? this.selected ?? runs[0] ?? null;
     }
     const more = this.model.evicted > 0 ? `${runs.length} shown, ${integer(this.model.evicted)} older ones let go` : `${runs.length}`;
@@ -108,6 +119,28 @@ export class View {
     show($("runs-empty"), runs.length === 0);
     text($("runs-empty"), this.emptyWords());
     this.rows.update(runs, (r) => r.id, (row, run) => this.changeRun(row, run));
+  }
+
+  // keep holds on to the selected run when the view begins anew.
+  keep() {
+    if (this.views !== this.model.views) this.letGo = false;
+    if (this.selected !== null && this.model.runs.get(this.selected.id) !== this.selected) {
+      this.wanted = this.selected;
+      this.letGo = this.views === this.model.views;
+      this.selected = null;
+    }
+    if (this.wanted === null) return;
+    this.selected = this.model.find(this.wanted);
+    if (this.selected !== null) this.wanted = null;
+  }
+
+  // noneWords says why no run is shown.
+  noneWords() {
+    if (this.wanted === null) return "Select a run.";
+    const name = `${title(this.wanted)} of thread ${this.wanted.thread.id}`;
+    if (this.letGo) return `The selected run, ${name}, was let go: the page keeps the ${MAX_RUNS} runs that were heard of last, and fewer where these are large. Select another one.`;
+    if (this.client.status !== "live") return `Looking for the selected run, ${name}…`;
+    return `The selected run, ${name}, is not in this view. Select another one, or show more of the log.`;
   }
 
   emptyWords() {
@@ -123,6 +156,7 @@ export class View {
 
   select(run) {
     this.selected = run;
+    this.wanted = null;
     $("follow").checked = false;
     this.render();
   }
@@ -130,30 +164,51 @@ export class View {
   makeRun(run) {
     const parts = {};
     for (const name of ["chip", "demo", "graph", "thread", "duration", "visited", "tokens", "cost", "last"]) parts[name] = el("span", { class: name });
-    const name = el("span", { class: "name" }, parts.graph, " ", parts.demo);
+    const name = el("span", { class: "name" }, parts.graph, parts.demo);
     const root = el("button", { type: "button", class: "run" }, parts.chip, name, parts.duration, parts.thread, parts.visited, parts.tokens, parts.cost, parts.last);
-    root.addEventListener("click", () => this.select(run));
-    return { root, revision: -1, ...parts };
+    const row = { root, run, revision: -1, ...parts };
+    // A view that begins anew has other runs under the same ids.
+    root.addEventListener("click", () => this.select(row.run));
+    return row;
   }
 
   changeRun(row, run) {
     attr(row.root, "aria-current", String(run === this.selected));
     const quiet = run.over ? 0 : this.model.quiet(run);
-    const chip = STATUS_WORDS[run.status] + (quiet >= QUIET_MS ? `, quiet for ${duration(BigInt(quiet) * 1000n)}` : "");
-    if (row.revision === run.revision && row.words === chip) return;
+    const silence = quiet >= QUIET_MS ? `quiet for ${duration(BigInt(quiet) * 1000n)} · ` : "";
+    if (row.run === run && row.revision === run.revision && row.words === silence) return;
+    row.run = run;
     row.revision = run.revision;
-    row.words = chip;
+    row.words = silence;
     attr(row.root, "class", `run ${run.status}`);
     attr(row.chip, "class", `chip ${run.status}`);
-    text(row.chip, chip);
+    text(row.chip, STATUS_WORDS[run.status]);
     text(row.graph, title(run));
-    text(row.demo, run.demo ? "demo" : "");
+    attr(row.graph, "title", title(run));
+    text(row.demo, run.demo === true ? "demo" : maybeDemo(run) ? "demo?" : "");
     text(row.thread, run.thread.id);
     text(row.duration, duration(run.duration()));
-    text(row.visited, run.visited() === 1 ? "1 node" : `${run.visited()} nodes`);
-    text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer)} tokens`);
-    text(row.cost, sum(run.cost, run.costKnown, run.costUnknown, dollars));
-    const e = run.events.at(-1);
-    text(row.last, e === undefined ? "" : [e.type, e.node, e.text].filter(Boolean).join(" · "));
+    attr(row.visited, "title", run.partial ? PARTIAL : "");
+    text(row.visited, `${atLeast(run.visited(), run.partial)} ${run.visited() === 1 && !run.partial ? "node" : "nodes"}`);
+    text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)} tokens`);
+    text(row.cost, sum(run.cost, run.costKnown, run.costUnknown, dollars, run.partial));
+    const e = run.log.entries.at(-1);
+    text(row.last, silence + (e === undefined ? "" : [headline(e) || e.kind, e.node, e.text].filter(Boolean).join(" · ")));
   }
+}
+
+// The demo's own tenant. A run whose start was not read does not say whether it
+// is simulated; its tenant only makes that likely.
+const DEMO_TENANT = "demo";
+const maybeDemo = (run) => run.demo === undefined && run.thread.tenant === DEMO_TENANT;
+
+// demoWords tells of simulated runs, and of those that may be.
+function demoWords(runs) {
+  const demo = runs.filter((r) => r.demo === true).length;
+  const maybe = runs.filter(maybeDemo).length;
+  if (demo + maybe === 0) return undefined;
+  const words = [];
+  if (demo > 0) words.push(`Demo: ${maybe > 0 ? "at least " : ""}${demo} of the ${runs.length} runs shown ${demo === 1 ? "is" : "are"} simulated; no model was called for ${demo === 1 ? "it" : "them"}.`);
+  if (maybe > 0) words.push(`${maybe} of tenant ${DEMO_TENANT} began before this view: whether ${maybe === 1 ? "it is" : "they are"} simulated is not known.`);
+  return words.join(" ");
 }

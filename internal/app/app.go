@@ -21,6 +21,7 @@ import (
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/webui"
 )
 
@@ -70,7 +71,10 @@ func New(ctx context.Context, opts Options) (*App, error) {
 		return nil, err
 	}
 	if opts.Gateway.Pprof && !httpserve.Loopback(opts.Gateway.Addr()) {
-		return nil, fmt.Errorf("--pprof (DASHSTREAM_PPROF) shows memory to whoever connects, and %s is beyond this machine: want a loopback address, such as 127.0.0.1:3002", opts.Gateway.Addr())
+		return nil, &settings.Error{
+			Name: "--pprof (DASHSTREAM_PPROF)", Reason: "shows memory to whoever connects, and " + opts.Gateway.Addr() + " is beyond this machine",
+			Allowed: "a loopback address, such as 127.0.0.1:3002",
+		}
 	}
 	a := &App{opts: opts, log: opts.Logger, kafka: opts.Kafka, registry: prometheus.NewRegistry(), health: httpserve.NewHealth()}
 	a.mismatches = promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
@@ -128,8 +132,7 @@ func (a *App) build(ctx context.Context) error {
 
 	hc := httpserve.DefaultConfig()
 	hc.Name, hc.Addr, hc.Handler, hc.Health, hc.Pprof, hc.Logger = "gateway", a.opts.Gateway.Addr(), a.routes(), a.health, a.opts.Gateway.Pprof, a.log
-	// The id of the last server-sent event names every partition.
-	hc.MaxHeaderBytes = 256 << 10
+	hc.MaxHeaderBytes = gateway.MaxHeaderBytes
 	a.http, err = httpserve.New(hc)
 	if err != nil {
 		return err

@@ -79,6 +79,8 @@ func TestStartMistakes(t *testing.T) {
 		{"", upArgs(dir, "--kafka-topic", "a/b"), ExitUsage, []string{`--kafka-topic="a/b"`, "letters, digits"}},
 		{"KAFKA_TOPIC=a/b", []string{"tail"}, ExitUsage, []string{`KAFKA_TOPIC="a/b"`, "letters, digits"}},
 		{"", upArgs(""), ExitUsage, []string{"--data-dir: no directory"}},
+		{"", upArgs(dir, "--listen", "0.0.0.0:0", "--open", "--pprof"), ExitUsage, []string{"--pprof (DASHSTREAM_PPROF)", "0.0.0.0:0", "loopback"}},
+		{"DASHSTREAM_TOKEN=\n", upArgs(dir), ExitUsage, []string{"DASHSTREAM_TOKEN", "blank"}},
 		{"", upArgs(mine), ExitFailure, []string{mine, "thesis.tex", "new or empty directory"}},
 		{"", upArgs(dir, "--demo-seed", "7"), ExitUsage, []string{"--demo-seed has no effect without --demo"}},
 		{"", upArgs(dir, "--demo-rate=2"), ExitUsage, []string{"--demo-rate has no effect without --demo"}},

@@ -77,7 +77,8 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, lockedError(path)
 	}
 	if err := d.prepare(); err != nil {
-		return nil, errors.Join(fmt.Errorf("data directory %s: %w", path, err), d.release())
+		_ = d.release() // what cannot be written cannot be removed either; the first error says why
+		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
 	return d, nil
 }

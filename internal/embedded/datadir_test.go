@@ -201,6 +201,20 @@ func TestNewVolumeIsTaken(t *testing.T) {
 	start(t, embedded.Options{DataDir: dir})
 }
 
+// A directory that cannot be written is one error, whatever cannot be undone after it.
+func TestUnwritableDirectoryIsOneError(t *testing.T) {
+	t.Parallel()
+	dir := filled(t)
+	// A directory in the place of the file that names the process can be neither written nor removed, by anybody.
+	if err := os.MkdirAll(filepath.Join(dir, "broker.pid", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := embedded.Start(within(t), embedded.Options{DataDir: dir, Listen: "127.0.0.1:0"})
+	if err == nil || strings.Contains(err.Error(), "remove") || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "broker.pid") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestUnusableDirectoryIsNamed(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")

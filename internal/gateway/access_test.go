@@ -416,6 +416,9 @@ func TestSettingsAreCheckedBeforeAnythingStarts(t *testing.T) {
 			s.Listen, s.Token = "0.0.0.0:3002", settings.NewSecret("long-enough")
 		}, ""},
 		{"short token", func(s *gateway.Settings) { s.Token = settings.NewSecret("short") }, "5 bytes: want 8 to 4096"},
+		{"a token with its line break", func(s *gateway.Settings) { s.Token = settings.NewSecret("long-enough\n") }, ""},
+		{"a blank token", func(s *gateway.Settings) { s.Token = settings.NewSecret(" \n") }, "is blank"},
+		{"two lines", func(s *gateway.Settings) { s.Token = settings.NewSecret("long-enough\nlong-enough") }, "want printable ASCII"},
 		{"no such file", func(s *gateway.Settings) { s.TokenFile = "/nowhere/token" }, "/nowhere/token"},
 		{"a file without an end", func(s *gateway.Settings) { s.TokenFile = "/dev/zero" }, "want 8 to 4096"},
 		{"no port", func(s *gateway.Settings) { s.Listen = "localhost" }, "DASHSTREAM_LISTEN"},

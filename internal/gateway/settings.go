@@ -94,7 +94,11 @@ const (
 )
 
 func (s Settings) token() (string, error) {
-	token, from := s.Token.Reveal(), "--token (DASHSTREAM_TOKEN)"
+	// A line break at its end is that of the file that it came from; nobody can send it in a header.
+	token, from := strings.TrimSpace(s.Token.Reveal()), "--token (DASHSTREAM_TOKEN)"
+	if s.Token.IsSet() && token == "" {
+		return "", fmt.Errorf("%s: is blank", from)
+	}
 	if s.TokenFile != "" {
 		if s.Token.IsSet() {
 			return "", errors.New("--token (DASHSTREAM_TOKEN) and --token-file (DASHSTREAM_TOKEN_FILE): want one of them")
@@ -110,6 +114,9 @@ func (s Settings) token() (string, error) {
 	}
 	if token != "" && (len(token) < minTokenBytes || len(token) > maxTokenBytes) {
 		return "", fmt.Errorf("%s: %d bytes: want %d to %d", from, len(token), minTokenBytes, maxTokenBytes)
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s: has a space, a line break or another character that no header can carry: want printable ASCII", from)
 	}
 	return token, nil
 }

@@ -333,6 +333,10 @@ func (x explainer) broker(err error) (cause, fix string) {
 		return "fewer replicas are in sync than min.insync.replicas of the topic asks for", "bring the brokers back; nothing is written until then"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		return "the cluster has fewer brokers than the replication factor", "lower --replication, use --profile default on a cluster with one broker, or start more brokers"
+	case errors.Is(err, kerr.InvalidTopicException):
+		return x.topicPhrase("the cluster does not take the name%s: perhaps another topic has the same, but for dots in the place of underscores"), "choose another name"
+	case errors.Is(err, kerr.InvalidPartitions):
+		return "the cluster does not take this number of partitions", "choose another with --partitions"
 	case errors.Is(err, kerr.PolicyViolation):
 		return "the cluster has a policy that forbids this topic", "ask who runs the cluster for the policy, and create the topic accordingly"
 	case errors.Is(err, kerr.InvalidSessionTimeout):

@@ -221,9 +221,12 @@ func raisePartitions(ctx context.Context, client *kadm.Client, d Definition) err
 		if err != nil {
 			return err
 		}
-		// INVALID_PARTITIONS: another process raised it first, to this number or beyond. The comparison will tell.
 		if errors.Is(response.Err, kerr.InvalidPartitions) {
-			return nil
+			// Another process raised it first, to this number or beyond; or the cluster does not take so many.
+			enough := func(l Live) bool { return len(l.Partitions) >= int(d.Partitions) }
+			if live, err := settled(ctx, client, d.Name, enough); err != nil || enough(live) {
+				return err
+			}
 		}
 		return withMessage(response.Err, response.ErrMessage)
 	})

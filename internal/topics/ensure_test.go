@@ -180,6 +180,25 @@ func TestEnsureExisting(t *testing.T) {
 	}
 }
 
+// A cluster that takes fewer partitions than the definition has is an error, not a change that was made.
+func TestRaiseBeyondWhatTheClusterTakes(t *testing.T) {
+	t.Parallel()
+	c := testkafka.NewFake(t, kfake.SeedTopics(3, "m"))
+	fail(c, kmsg.CreatePartitions, 1_000_000, func(_ kmsg.Request, response *kmsg.CreatePartitionsResponse) {
+		topic := kmsg.NewCreatePartitionsResponseTopic()
+		topic.Topic, topic.ErrorCode, topic.ErrorMessage = "m", kerr.InvalidPartitions.Code, kmsg.StringPtr("at most 1000 a topic")
+		response.Topics = append(response.Topics, topic)
+	})
+	adm := admin(t, c.ListenAddrs()...)
+	results, err := topics.Options{RaisePartitions: true}.Ensure(deadline(t), adm, topics.Main("m", topics.Default))
+	if !errors.Is(err, kerr.InvalidPartitions) || !strings.Contains(err.Error(), "at most 1000 a topic") {
+		t.Errorf("got %v", err)
+	}
+	if len(results) != 1 || results[0].Err == nil || len(results[0].Changes) != 0 || results[0].Action == topics.Updated {
+		t.Errorf("results: %+v", results)
+	}
+}
+
 // min.insync.replicas is not raised above what the topic has: it would take no more records.
 func TestUpdateKeepsTheTopicWritable(t *testing.T) {
 	t.Parallel()

@@ -3,8 +3,11 @@ package feed
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,17 +30,27 @@ func StreamID(clusterID, topic string, topicID [16]byte) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
 }
 
-// maxCursorText bounds ParseCursor's input; 5,000 partitions of 20-digit
-// offsets fit.
-const maxCursorText = 128 << 10
+const (
+	// maxCursorText bounds ParseCursor's input; 10,000 partitions fit, whatever
+	// their offsets are.
+	maxCursorText = 128 << 10
+	// listedPartitions is how many partitions a cursor lists as numbers. With more
+	// it would outgrow the headers that proxies and servers take.
+	listedPartitions = 128
+	packedMark       = '~'
+)
 
 // String gives the text form of a cursor, "stream:partition=offset,…", with the
-// partitions in ascending order. It is the id of server-sent events.
+// partitions in ascending order; above 128 partitions "stream:~" and a packed form
+// of the same in base64url, a third as long. It is the id of server-sent events.
 func (c Cursor) String() string {
 	parts := slices.Sorted(maps.Keys(c.Offsets))
-	b := make([]byte, 0, len(c.StreamID)+1+16*len(parts))
+	b := make([]byte, 0, len(c.StreamID)+2+8*len(parts))
 	b = append(b, c.StreamID...)
 	b = append(b, ':')
+	if len(parts) > listedPartitions {
+		return string(base64.RawURLEncoding.AppendEncode(append(b, packedMark), c.pack(parts)))
+	}
 	for i, p := range parts {
 		if i > 0 {
 			b = append(b, ',')
@@ -47,6 +60,63 @@ func (c Cursor) String() string {
 		b = strconv.AppendInt(b, c.Offsets[p], 10)
 	}
 	return string(b)
+}
+
+// pack gives the partitions as runs of consecutive ones: how many are left out
+// before the run, how many are in it, and the offset of each, all as unsigned
+// varints.
+func (c Cursor) pack(parts []int32) []byte {
+	b := make([]byte, 0, 6*len(parts))
+	after := int32(0)
+	for len(parts) > 0 {
+		n := 1
+		for n < len(parts) && parts[n] == parts[0]+int32(n) {
+			n++
+		}
+		b = binary.AppendUvarint(b, uint64(parts[0]-after))
+		b = binary.AppendUvarint(b, uint64(n))
+		for _, p := range parts[:n] {
+			b = binary.AppendUvarint(b, uint64(c.Offsets[p]))
+		}
+		after, parts = parts[n-1]+1, parts[n:]
+	}
+	return b
+}
+
+var errPacked = errors.New("cursor: the packed form is not whole, or not as it was given")
+
+// unpack is the inverse of pack.
+func (c Cursor) unpack(text string) error {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return errPacked
+	}
+	next := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			err = errPacked
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	p := uint64(0)
+	for len(b) > 0 && err == nil {
+		gap, n := next(), next()
+		if gap > math.MaxInt32 || n == 0 || n > uint64(len(b)) { // an offset takes a byte at least
+			return errPacked
+		}
+		p += gap
+		for ; n > 0 && err == nil; n-- {
+			o := next()
+			if o > math.MaxInt64 || p > math.MaxInt32 {
+				return errPacked
+			}
+			c.Offsets[int32(p)] = int64(o)
+			p++
+		}
+	}
+	return err
 }
 
 // ParseCursor reads the text form of a cursor. Numbers are canonical unsigned
@@ -61,6 +131,15 @@ func ParseCursor(s string) (Cursor, error) {
 	}
 	c := Cursor{StreamID: id, Offsets: make(map[int32]int64)}
 	if list == "" {
+		return c, nil
+	}
+	if list[0] == packedMark {
+		if err := c.unpack(list[1:]); err != nil {
+			return Cursor{}, err
+		}
+		if c.String() != s { // one text for each cursor
+			return Cursor{}, errPacked
+		}
 		return c, nil
 	}
 	for part := range strings.SplitSeq(list, ",") {

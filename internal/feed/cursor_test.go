@@ -1,6 +1,8 @@
 package feed
 
 import (
+	"maps"
+	"math"
 	"strings"
 	"testing"
 )
@@ -9,6 +11,10 @@ import (
 // no partition or offset is negative; an error is short.
 func FuzzParseCursor(f *testing.F) {
 	for _, s := range []string{"", "a:", "a:0=0", "a:0=9223372036854775807,2147483647=1", "a:1=2,0=1", "a:0=01", "a:+1=1", "a:0=1,0=1", "a:0=9223372036854775808", "a:2147483648=0", ":0=1", "a:0=1,", "a: 0=1", "a:0=1e3"} {
+		f.Add(s)
+	}
+	f.Add(manyPartitions(listedPartitions+1, 1).String())
+	for _, s := range []string{"a:~", "a:~AAA", "a:~!", "a:~AAEF", "a:~AP____8PAA"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -28,10 +34,50 @@ func FuzzParseCursor(f *testing.F) {
 		if err != nil || again.String() != c.String() || len(again.Offsets) != len(c.Offsets) {
 			t.Fatalf("%q: %q parses as %v, %v", s, c, again, err)
 		}
-		if len(c.Offsets) == strings.Count(s, "=") && len(s) != len(c.String()) {
+		if (len(c.Offsets) == strings.Count(s, "=") && len(c.Offsets) <= listedPartitions || strings.Contains(s, ":~")) && len(s) != len(c.String()) {
 			t.Fatalf("%q was taken for %q", s, c)
 		}
 	})
+}
+
+func manyPartitions(n int, offset int64) Cursor {
+	c := Cursor{StreamID: StreamID("c", "t", [16]byte{1}), Offsets: map[int32]int64{}}
+	for p := range int32(n) {
+		c.Offsets[p] = offset + int64(p)
+	}
+	return c
+}
+
+// A cursor of the largest topic has to come back in a header.
+func TestACursorOfManyPartitionsIsShort(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		c   Cursor
+		max int
+	}{
+		"listed":       {manyPartitions(128, 1e6), 2 << 10},
+		"packed":       {manyPartitions(129, 1e6), 1 << 10},
+		"a thousand":   {manyPartitions(1000, 1e8), 6 << 10},
+		"ten thousand": {manyPartitions(10_000, 1e10), 68 << 10},
+		"the largest":  {manyPartitions(10_000, math.MaxInt64-10_000), 121 << 10},
+		"with some left out": {Cursor{StreamID: "s", Offsets: maps.Collect(func(yield func(int32, int64) bool) {
+			for p := range int32(500) {
+				if !yield(p*3+p%2, int64(p)) {
+					return
+				}
+			}
+			yield(math.MaxInt32, math.MaxInt64)
+		})}, 4 << 10},
+	} {
+		s := tc.c.String()
+		got, err := ParseCursor(s)
+		if err != nil || got.StreamID != tc.c.StreamID || !maps.Equal(got.Offsets, tc.c.Offsets) {
+			t.Errorf("%s: comes back with %d partitions, error %v", name, len(got.Offsets), err)
+		}
+		if len(s) > tc.max {
+			t.Errorf("%s: %d bytes, want at most %d", name, len(s), tc.max)
+		}
+	}
 }
 
 func TestStreamIDsDiffer(t *testing.T) {

@@ -233,6 +233,14 @@ func (f *Feed) Info() (info Info, ok bool) {
 	return Info{StreamID: g.streamID, Topic: g.topic, Partitions: g.partitions()}, true
 }
 
+// Partitions returns how many partitions the topic has; 0 before it was seen.
+func (f *Feed) Partitions() int {
+	if g := f.gen.Load(); g != nil {
+		return g.count()
+	}
+	return 0
+}
+
 // Tail follows the hot tail as it grows, to find out whom new records concern.
 // It is for one goroutine.
 type Tail struct {

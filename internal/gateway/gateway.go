@@ -272,13 +272,29 @@ func (g *Gateway) serveVersion(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(append(body, '\n')) // a client that went away needs no answer
 }
 
+const (
+	// MaxHeaderBytes is what a server of the gateway has to take as the header of a
+	// request: the id of the last server-sent event names every partition.
+	MaxHeaderBytes = 256 << 10
+	// freePartitions fit into MaxClientFrameBytes with a filter; a cursor of more
+	// takes at most jsonPartitionBytes for each.
+	freePartitions     = 1000
+	jsonPartitionBytes = 80
+)
+
+// clientFrameBytes is the largest frame that a client may send: it can always send
+// back the cursor that it was given.
+func (g *Gateway) clientFrameBytes() int {
+	return g.cfg.MaxClientFrameBytes + jsonPartitionBytes*max(0, g.feed.Partitions()-freePartitions)
+}
+
 // hello is the first frame of a session.
 func (g *Gateway) hello() *streampb.ServerFrame {
 	info, _ := g.feed.Info()
 	return &streampb.ServerFrame{Frame: &streampb.ServerFrame_Hello{Hello: &streampb.Hello{
 		StreamId: info.StreamID, Topic: g.cfg.Feed.Topic, Partitions: g.hub.ranges(),
 		Limits: &streampb.Limits{
-			MaxClientFrameBytes: int32(g.cfg.MaxClientFrameBytes), MaxRecordBytes: int32(g.cfg.Limits.Framed), MaxFilterValues: maxFilterValues,
+			MaxClientFrameBytes: int32(g.clientFrameBytes()), MaxRecordBytes: int32(g.cfg.Limits.Framed), MaxFilterValues: maxFilterValues,
 			SendTimeoutMs: int32(g.cfg.SendTimeout.Milliseconds()), PingIntervalMs: int32(g.cfg.PingInterval.Milliseconds()),
 			MaxClientFramesPerSecond: int32(g.cfg.MaxClientFramesPerSecond),
 		},

@@ -168,7 +168,7 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			s.close(closeBadFrame)
 			return
 		}
-		if h.Length < 0 || h.Length+int64(len(message)) > int64(g.cfg.MaxClientFrameBytes) {
+		if h.Length < 0 || h.Length+int64(len(message)) > int64(g.clientFrameBytes()) {
 			g.metrics.controlOversized.Inc()
 			s.close(closeTooLarge)
 			return

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -141,6 +142,61 @@ func TestForeignOriginsAreRefused(t *testing.T) {
 		}
 		if resp == nil || resp.StatusCode != tc.want {
 			t.Errorf("origin %q host %q: %v, want %d", tc.origin, tc.host, resp, tc.want)
+		}
+	}
+}
+
+// A page of an allowed origin reads the event stream with fetch, and shows its
+// token in a header: the browser asks first.
+func TestPagesOfAllowedOriginsMayReadTheEventStream(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) {
+		cfg.Token, cfg.AllowedOrigins = "a-long-enough-token", []string{"https://app.example"}
+	})
+	for _, tc := range []struct {
+		method, path, origin, token string
+		status                      int
+		allow                       string
+	}{
+		{"OPTIONS", "/v1/stream", "https://app.example", "", 204, "https://app.example"},
+		{"OPTIONS", "/v1/session", "https://app.example", "", 204, "https://app.example"},
+		{"OPTIONS", "/v1/stream", "https://evil.example", "", 403, ""},
+		{"OPTIONS", "/v1/stream", "https://app.example.evil.example", "", 403, ""},
+		{"OPTIONS", "/v1/stream", "null", "", 403, ""},
+		{"GET", "/v1/stream", "https://app.example", "a-long-enough-token", 200, "https://app.example"},
+		{"GET", "/v1/stream", "https://app.example", "wrong", 401, "https://app.example"},
+		{"GET", "/v1/stream", "https://evil.example", "a-long-enough-token", 403, ""},
+		{"GET", "/v1/session", "https://app.example", "a-long-enough-token", 204, "https://app.example"},
+		{"GET", "/v1/session", "https://evil.example", "a-long-enough-token", 403, ""},
+		{"HEAD", "/v1/stream", "", "a-long-enough-token", 200, ""},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tc.method, s.URL+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.origin != "" {
+			req.Header.Set("Origin", tc.origin)
+		}
+		if tc.method == "OPTIONS" {
+			req.Header.Set("Access-Control-Request-Method", "GET")
+			req.Header.Set("Access-Control-Request-Headers", "authorization,last-event-id")
+		}
+		if tc.token != "" {
+			req.Header.Set("Authorization", "Bearer "+tc.token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		h := resp.Header
+		name := fmt.Sprintf("%s %s from %q", tc.method, tc.path, tc.origin)
+		if resp.StatusCode != tc.status || h.Get("Access-Control-Allow-Origin") != tc.allow || !slices.Contains(h.Values("Vary"), "Origin") || h.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: status %d and headers %v, want %d and allowed origin %q", name, resp.StatusCode, h, tc.status, tc.allow)
+		}
+		if preflight := tc.method == "OPTIONS" && tc.status == 204; preflight != strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") {
+			t.Errorf("%s: allowed headers %q", name, h.Get("Access-Control-Allow-Headers"))
 		}
 	}
 }
@@ -334,23 +390,6 @@ func TestAbuseEndsTheSession(t *testing.T) {
 	}); got != 4502 {
 		t.Errorf("too many frames ended with %d, want 4502", got)
 	}
-}
-
-func TestAClientThatAnswersNoPingIsCutOff(t *testing.T) {
-	t.Parallel()
-	c := testkafka.Start(t, testkafka.Options{})
-	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.PingInterval = 50 * time.Millisecond })
-	// A library that does not read answers no ping.
-	testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
-	live := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
-	live.Subscribe(nil, nil)
-	go func() { _ = live.End() }()
-	testkafka.Eventually(t, "one client is left", func(context.Context) error {
-		if n := value(t, s.reg, "websocket_connected_clients"); n != 1 {
-			return fmt.Errorf("%v are connected", n)
-		}
-		return nil
-	})
 }
 
 // A client that begins a message and does not end it is cut off, however much

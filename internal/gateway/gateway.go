@@ -44,8 +44,9 @@ type Config struct {
 	HandshakeTimeout time.Duration
 	// SubscribeTimeout bounds what a subscription has to ask Kafka.
 	SubscribeTimeout time.Duration
-	// PingInterval is how often an idle client is asked for a sign of life; one
-	// that gives none for twice as long is cut off.
+	// PingInterval is how often a client is asked for a sign of life; one that gives
+	// none for twice as long is cut off, or later where it has much to read: by
+	// SendTimeout for each 64 KiB, at most 5 minutes in all.
 	PingInterval time.Duration
 	// ProgressInterval is how often a client whose filter matches nothing is
 	// told how far the stream has come.
@@ -197,8 +198,12 @@ func (g *Gateway) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /ws", g.guard(g.serveWS))
 	mux.HandleFunc("GET /v1/stream", g.guard(g.serveSSE))
 	mux.HandleFunc("GET /v1/session", g.serveSession)
+	mux.HandleFunc("OPTIONS /v1/stream", g.servePreflight)
+	mux.HandleFunc("OPTIONS /v1/session", g.servePreflight)
 	mux.HandleFunc("GET /version", g.serveVersion)
 }
+
+const originMessage = "this origin or host name may not connect: allow it with --allowed-origins"
 
 // guard makes the checks that every client has to pass before it costs
 // anything.
@@ -209,9 +214,12 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 			http.Error(w, message, status)
 		}
 		if !g.originAllowed(r) {
-			refuse("origin", http.StatusForbidden, "this origin or host name may not connect: allow it with --allowed-origins")
+			w.Header().Add("Vary", "Origin")
+			refuse("origin", http.StatusForbidden, originMessage)
 			return
 		}
+		// A page may read refusals too.
+		crossOrigin(w.Header(), r)
 		if !g.authorized(r) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
 			refuse("unauthorized", http.StatusUnauthorized, "a token is needed: Authorization: Bearer …, or the subprotocol "+protocolBearer+"<base64url of the token>")
@@ -223,10 +231,6 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 			w.Header().Set("Retry-After", "1")
 			refuse("not_ready", http.StatusServiceUnavailable, "the stream cannot be read yet")
 			return
-		}
-		if origin := r.Header.Get("Origin"); origin != "" {
-			w.Header().Set("Access-Control-Allow-Origin", origin)
-			w.Header().Set("Vary", "Origin")
 		}
 		slot, reason := g.limiter.admit(g.limiter.peerOf(r))
 		if slot == nil {
@@ -240,9 +244,13 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 
 // serveSession tells a page whether it may connect: 204, 401 or 403.
 func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request) {
+	if !g.originAllowed(r) {
+		w.Header().Add("Vary", "Origin")
+		http.Error(w, originMessage, http.StatusForbidden)
+		return
+	}
+	crossOrigin(w.Header(), r)
 	switch {
-	case !g.originAllowed(r):
-		http.Error(w, "this origin may not connect", http.StatusForbidden)
 	case !g.authorized(r):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
 		http.Error(w, "a token is needed", http.StatusUnauthorized)

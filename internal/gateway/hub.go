@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -221,10 +222,11 @@ func (s *session) heartbeat(now time.Time, ping bool) bool {
 		switch {
 		case s.enc == encodingSSE:
 			s.control = append(s.control, ": ping\n\n"...)
-		case now.UnixNano()-s.lastHeard.Load() > int64(2*s.hub.cfg.PingInterval) && s.closing == nil:
+		case now.UnixNano()-s.lastHeard.Load() > int64(s.patience()) && s.closing == nil:
 			s.closing = &closeTimeout
 		default:
-			s.control = appendWSHeader(s.control, opPing, 0)
+			// The pong says that everything before the ping was read.
+			s.control = binary.BigEndian.AppendUint64(appendWSHeader(s.control, opPing, 8), uint64(s.written.Load()))
 		}
 		due = true
 	}
@@ -235,6 +237,29 @@ func (s *session) heartbeat(now time.Time, ping bool) bool {
 		due = true
 	}
 	return due
+}
+
+// maxPatience bounds how long a client may say nothing while it has much to read.
+const maxPatience = 5 * time.Minute
+
+// patience is how long the client may say nothing: two ping intervals, and the time
+// in which it has to read what was sent to it, at the slowest rate that is served,
+// since the ping lies behind that.
+func (s *session) patience() time.Duration {
+	base := 2 * s.hub.cfg.PingInterval
+	unread := float64(s.written.Load() - s.confirmed.Load())
+	extra := float64(s.hub.cfg.SendTimeout) * unread / sliceBytes
+	return max(base, min(maxPatience, base+time.Duration(min(extra, float64(maxPatience)))))
+}
+
+// pong notes how much the client has read at least.
+func (s *session) pong(payload []byte) {
+	if len(payload) != 8 {
+		return // not the answer to a ping of ours
+	}
+	if n := int64(binary.BigEndian.Uint64(payload)); n > s.confirmed.Load() && n <= s.written.Load() {
+		s.confirmed.Store(n)
+	}
 }
 
 // add admits a session. It fails when the gateway is stopping.

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"net/http"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func TestConnectionsAreCountedBySite(t *testing.T) {
@@ -51,4 +53,33 @@ func FuzzPeerOf(f *testing.F) {
 			t.Fatalf("%q with %q counts as %v, not as %v", remote, forwarded, got, plain)
 		}
 	})
+}
+
+// However much a client has to read, there is a time at which it counts as dead.
+func TestPatienceWithASilentClientIsBounded(t *testing.T) {
+	t.Parallel()
+	s := &session{hub: &hub{cfg: DefaultConfig("t")}}
+	for _, tc := range []struct {
+		written, confirmed int64
+		want               time.Duration
+	}{
+		{0, 0, 40 * time.Second},
+		{1 << 20, 1 << 20, 40 * time.Second},
+		{1 << 20, 0, 2 * time.Minute},
+		{1 << 20, 1 << 19, 80 * time.Second},
+		{1 << 60, 0, 5 * time.Minute},
+	} {
+		s.written.Store(tc.written)
+		s.confirmed.Store(0)
+		s.pong(binary.BigEndian.AppendUint64(nil, uint64(tc.confirmed)))
+		if got := s.patience(); got != tc.want {
+			t.Errorf("%d bytes written and %d read: %v, want %v", tc.written, tc.confirmed, got, tc.want)
+		}
+	}
+	// A client that claims to have read more than there was is not believed.
+	s.pong(binary.BigEndian.AppendUint64(nil, 1<<61))
+	s.pong([]byte("whatever"))
+	if got := s.patience(); got != 5*time.Minute {
+		t.Errorf("%v after lies, want 5 minutes", got)
+	}
 }

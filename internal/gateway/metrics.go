@@ -128,6 +128,20 @@ func (g *Gateway) observe(reg prometheus.Registerer) {
 	with := promauto.With(reg)
 	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_hot_tail_bytes", Help: "Bytes of recent records held for all clients."}, func() float64 { return float64(g.feed.TailBytes()) })
 	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_history_cache_bytes", Help: "Bytes of older records held for clients that resume."}, func() float64 { return float64(g.feed.CacheBytes()) })
+	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_kafka_partitions_unread", Help: "Partitions that cannot be read now, or of which no broker tells where they begin and end; -1: the topic was not seen yet."}, func() float64 {
+		info, ok := g.feed.Info()
+		if !ok {
+			return -1
+		}
+		n := 0
+		for _, p := range info.Partitions {
+			if p.Err != nil {
+				n++
+			}
+		}
+		return float64(n)
+	})
+	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_kafka_broker_silence_seconds", Help: "Longest time for which a broker has owed an answer to a read; up to 0.5 is long polling. Above 10 the gateway is not ready."}, func() float64 { return g.feed.Silence().Seconds() })
 	with.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "websocket_client_apply_lag_records_max",
 		Help: "Most records that lie between what a client acknowledged and the end of the log; -1: no client acknowledges.",

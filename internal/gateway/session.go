@@ -44,6 +44,9 @@ type session struct {
 	state atomic.Int32
 	// lastHeard is when the client last sent anything, in Unix nanoseconds.
 	lastHeard atomic.Int64
+	// written counts the bytes handed to the system, confirmed those of them that
+	// the client is known to have read.
+	written, confirmed atomic.Int64
 	// tellProgress asks the worker to tell a filtered client how far it got.
 	tellProgress atomic.Bool
 

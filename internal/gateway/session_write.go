@@ -76,7 +76,7 @@ func (s *session) write(bufs net.Buffers) bool {
 				s.fail(err)
 				return false
 			}
-			s.hub.metrics.bytesSent.Add(float64(n))
+			s.wrote(n)
 			b = b[n:]
 		}
 	}
@@ -89,13 +89,18 @@ func (s *session) write(bufs net.Buffers) bool {
 	return true
 }
 
+func (s *session) wrote(n int) {
+	s.written.Add(int64(n))
+	s.hub.metrics.bytesSent.Add(float64(n))
+}
+
 // writeNow sends as much as the socket takes at once, and reports whether that
 // was all. What was not sent stays in the outbox.
 func (s *session) writeNow(out *outbox) bool {
 	s.inFrame = true
 	for i := range out.bufs {
 		n, err := s.try.tryWrite(out.bufs[i])
-		s.hub.metrics.bytesSent.Add(float64(n))
+		s.wrote(n)
 		if n < len(out.bufs[i]) || err != nil {
 			// An error comes up again in the write that follows, which handles
 			// it.

@@ -51,10 +51,7 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request, slot *slot) {
 	h := http.Header{}
 	sseHeader(h)
 	h.Set("Connection", "close")
-	if origin := w.Header().Get("Access-Control-Allow-Origin"); origin != "" {
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Vary", "Origin")
-	}
+	crossOrigin(h, r)
 	var head headerBuffer
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = h.Write(&head) // a headerBuffer takes everything

@@ -187,7 +187,9 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 		ws.Cipher(payload, h.Mask, 0)
 		switch h.OpCode {
 		case ws.OpPing, ws.OpPong:
-			if h.OpCode == ws.OpPing {
+			if h.OpCode == ws.OpPong {
+				s.pong(payload)
+			} else {
 				s.send(append(appendWSHeader(nil, opPong, len(payload)), payload...))
 			}
 			if message == nil {

@@ -1,7 +1,9 @@
 package browser
 
 import (
+	"context"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -152,6 +154,23 @@ p = producer("t", 1, "default", "second"); put(p.event("NODE_START", {nodeId: "a
 		t.Errorf("the list of events does not tell of the restart: %q", events)
 	}
 	p.picture("restarted")
+
+	// And with a real producer: the same seed sends the same threads again.
+	s := up(t, nil)
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		out, err := exec.CommandContext(ctx, binary, "demo", "--kafka-brokers", s.kafka, "--seed", "7", "--runs", "1", "--speed", "0").CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Fatalf("demo: %v: %s", err, out)
+		}
+	}
+	q := open(t, s.url())
+	q.wait("both runs of the thread are over", `document.querySelectorAll('.run.ended').length === 2 && document.querySelectorAll('.run').length === 2`)
+	if list := q.text("#run-list"); !strings.Contains(list, " #2") || strings.Contains(list, "≥") {
+		t.Errorf("the runs of one thread, of two processes: %q", list)
+	}
+	agrees(t, s, q.view())
 }
 
 func TestStatesAreVerifiedInThePage(t *testing.T) {
@@ -171,6 +190,10 @@ put({stateDiff: {header: p.header(), fullState: btoa('{"n":1}'), stateHash: btoa
 	q.picture("mismatch")
 	q.telemetry(`const p = producer("t", 3); put({stateDiff: {header: p.header(), fullState: btoa('{"n":2}')}});`)
 	q.wait("the next full state heals it", `document.querySelector('#panel-state').dataset.state === 'current' && document.querySelector('#panel-state .note').textContent.includes('Not verified: no hash came with it')`)
+	q.do(chromedp.Click(chromedp.CSS("#panel-state summary")))
+	if words := q.text("#panel-state details"); !strings.Contains(words, "is not the one that was hashed") || !strings.Contains(words, "healed by message 3") {
+		t.Errorf("of what went wrong before the page says: %q", words)
+	}
 }
 
 func TestAStackTraceCanBeOpened(t *testing.T) {

@@ -168,6 +168,7 @@ test("a producer that was restarted is told by its epoch", () => {
   assert.deepEqual([r.late, r.missing, r.restarts, r.partial, b.model.duplicates], [0, 0n, 1, false, 0]);
   assert.equal(r.nodes.get("b").status, "done", "it is applied, not only logged");
   assert.deepEqual([r.state.status, { ...r.state.doc }], ["current", { n: 2 }]);
+  assert.equal(r.state.troubles.length, 0, "nothing went wrong");
   assert.deepEqual(r.log.entries.map((e) => (e.kind === "new count" ? e.kind : sequences(e))), ["#1", "#2", "#3", "#4", "new count", "#1", "#2", "#3"]);
   // What the new count lacks at its beginning is missing.
   const third = new Producer("t", { start: 3n });

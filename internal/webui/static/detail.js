@@ -29,7 +29,8 @@ export class DetailView {
     this.events = new EventsView(content("panel-events"));
     this.stateNote = el("p", { class: "note" });
     this.statePre = el("pre", { tabindex: 0 });
-    content("panel-state").append(this.stateNote, this.statePre);
+    this.troubles = el("details", {});
+    content("panel-state").append(this.stateNote, this.statePre, this.troubles);
     this.stateKey = "";
     this.facts = new Rows($("detail-facts"), makeFact);
     this.flags = new Rows($("detail-flags"), () => ({ root: el("li") }));
@@ -67,7 +68,7 @@ export class DetailView {
     const facts = [
       ["Thread", run.thread.id],
       ["Tenant", run.thread.tenant],
-      ["Duration", duration(run.duration())],
+      ["Duration", durationOf(run)],
       ["Nodes visited", atLeast(run.visited(), run.partial)],
       ["Tokens", sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)],
       ["Cost", sum(run.cost, run.costKnown, run.costUnknown, dollars, run.partial)],
@@ -121,7 +122,7 @@ export class DetailView {
     text(this.toolsNote, hiddenWords("tool calls", run.tools.size + run.dropped.tools, tools.length, run.dropped.tools));
     this.tools.update(tools, (t) => t.id, (row, t) => {
       attr(row.root, "class", `tool ${run.shown(t)}`);
-      text(row.name, t.name ?? "tool");
+      text(row.name, t.name ?? "tool unknown");
       const facts = [CALL_WORDS[run.shown(t)], t.durationUs === undefined ? undefined : duration(t.durationUs), t.retries > 0 ? `${t.retries} retries` : undefined, t.error];
       text(row.facts, facts.filter(Boolean).join(" · "));
       text(row.args, t.arguments === undefined ? "" : clip(t.arguments, 300));
@@ -141,6 +142,10 @@ export class DetailView {
       frozen: `Stands at message ${s.sequence}: ${s.reason}. ${integer(s.skipped)} changes were not applied; the next full state heals it.`,
     };
     text(this.stateNote, words[s.status]);
+    show(this.troubles, s.troubles.length > 0);
+    const open = this.troubles.open;
+    this.troubles.replaceChildren(el("summary", {}, `What went wrong with the state of this thread (${s.troubles.length})`), el("ul", {}, ...s.troubles.map((t) => el("li", {}, `${t.reason} (${t.healed === null ? "not healed yet" : `healed by message ${t.healed}`})`))));
+    this.troubles.open = open;
     show(this.statePre, s.status !== "none");
     if (s.status === "none") return;
     const { text: json, cut } = stringify(s.doc, SHOWN_STATE);
@@ -149,6 +154,13 @@ export class DetailView {
 }
 
 const CALL_WORDS = { running: "running", done: "done", failed: "failed", unfinished: "no end seen" };
+
+// durationOf is what the run took, or takes so far; of one whose end was not
+// seen it is a lower bound.
+export function durationOf(run) {
+  const us = run.duration();
+  return (us !== undefined && us >= 0n && (run.status === "unknown" || run.status === "unclear") ? "≥ " : "") + duration(us);
+}
 
 export function title(run) {
   return `${run.graph ?? "graph unknown"}${run.ordinal > 1 ? ` #${run.ordinal}` : ""}`;
@@ -212,9 +224,7 @@ export function hiddenWords(what, all, shown, gone) {
 function hashWords(s) {
   const { check } = s;
   const counted = s.claims > 0 ? ` Of ${integer(s.claims)} ${s.claims === 1 ? "hash" : "hashes"} that came so far, ${integer(s.compared)} ${s.compared === 1 ? "was" : "were"} checked.` : "";
-  const healed = s.troubles.filter((t) => t.healed !== null).length;
-  const more = healed > 0 ? ` It stood still ${healed === 1 ? "once" : `${healed} times`} before and was healed by a full state.` : "";
-  if (check.right && check.sequence === s.sequence) return `Verified: its SHA-256 is the one that the producer sent.${counted}${more}`;
-  if (check.serial < s.states) return `Its hash is being checked.${counted}${more}`;
-  return `Not verified: ${check.reason}.${counted}${more}`;
+  if (check.right && check.sequence === s.sequence) return `Verified: its SHA-256 is the one that the producer sent.${counted}`;
+  if (check.serial < s.states) return `Its hash is being checked.${counted}`;
+  return `Not verified: ${check.reason}.${counted}`;
 }

@@ -99,7 +99,7 @@ export class Model {
     // Where the thread stands: "next" continues it, "after" leaves messages out,
     // "late" comes behind one that was applied, "none" has no place in it.
     const fresh = anew || !thread.joined;
-    if (anew) thread.restart(record.epoch, sequence);
+    if (anew) thread.restart(record.epoch);
     else thread.epoch ??= record.epoch;
     const last = thread.last;
     let place = "none";

@@ -60,6 +60,13 @@ export class ThreadState {
     this.trouble(sequence, why, null);
   }
 
+  // outdate stops the state where nothing went wrong, but what is known is of
+  // before.
+  outdate(reason) {
+    this.reason = reason;
+    if (this.status === "current") this.status = "frozen";
+  }
+
   // install takes a full state as JSON text of about size characters.
   install(sequence, size, text, what) {
     let doc;

@@ -76,8 +76,8 @@ export class Thread {
   }
 
   // restart begins a new count.
-  restart(epoch, sequence) {
-    this.state.freeze(sequence, "the producer began to count anew: waiting for a full state");
+  restart(epoch) {
+    this.state.outdate("the producer began to count anew: waiting for a full state");
     this.epoch = epoch;
     this.restarts++;
     this.last = 0n;

@@ -1,7 +1,7 @@
 // The page: connection bar, list of runs, the selected run. It reads the client
 // and the model and changes neither.
 
-import { DetailView, isolated, PARTIAL, STATUS_WORDS, title } from "./detail.js";
+import { DetailView, durationOf, isolated, PARTIAL, STATUS_WORDS, title } from "./detail.js";
 import { $, attr, el, Rows, show, text } from "./dom.js";
 import { atLeast, dollars, duration, integer, rate, recordRange, seconds, sum, wallTime } from "./format.js";
 import { headline } from "./log.js";
@@ -187,7 +187,7 @@ export class View {
     attr(row.graph, "title", title(run));
     text(row.demo, run.demo === true ? "demo" : maybeDemo(run) ? "demo?" : "");
     text(row.thread, run.thread.id);
-    text(row.duration, duration(run.duration()));
+    text(row.duration, durationOf(run));
     attr(row.visited, "title", run.partial ? PARTIAL : "");
     text(row.visited, `${atLeast(run.visited(), run.partial)} ${run.visited() === 1 && !run.partial ? "node" : "nodes"}`);
     text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)} tokens`);

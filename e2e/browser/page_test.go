@@ -277,6 +277,11 @@ func TestATokenIsAskedFor(t *testing.T) {
 	if after := eval[string](p, `import("/ui/app.js").then(({client}) => client.connections + ' connections')`); after != asked || asked != "1 connections" {
 		t.Errorf("%s when the token was asked for, %s three seconds later; want 1", asked, after)
 	}
+	for _, fact := range []string{"records", "rate", "gaps", "resets"} {
+		if shown := p.text("#fact-" + fact); shown != "–" {
+			t.Errorf("nothing was read yet, and the page says of %s: %q", fact, shown)
+		}
+	}
 	if word := p.text("#status-word"); word != "Waiting for a token" {
 		t.Errorf("the page says %q", word)
 	}

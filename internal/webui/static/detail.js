@@ -84,7 +84,7 @@ export class DetailView {
     if (run.warning !== undefined) flags.push(["warn", `Warning: ${run.warning}`]);
     if (run.beginning === "middle") flags.push(["info", "Began before this view: its beginning was not read, so that each count with ≥ is a lower bound."]);
     if (run.status === "unclear") flags.push(["info", "Nothing was read that says whether it is under way or over."]);
-    if (run.restarts > 0) flags.push(["info", `The producer began to count its messages anew ${run.restarts === 1 ? "once" : `${run.restarts} times`} meanwhile: it was restarted. Nothing is missing because of that.`]);
+    if (run.restarts > 0) flags.push(["info", `The producer began to count its messages anew ${run.restarts === 1 ? "once" : `${run.restarts} times`} meanwhile: it was restarted. That sequences begin at 1 again is no loss; what it had not sent before is not known.`]);
     if (run.missing > 0n) flags.push(["warn", `${integer(run.missing)} ${run.missing === 1n ? "message" : "messages"} of the thread never came: dropped by the producer, or lost.`]);
     if (run.late > 0) flags.push(["warn", `${integer(run.late)} ${run.late === 1 ? "message" : "messages"} came out of order and ${run.late === 1 ? "was" : "were"} only logged.`]);
     for (const g of run.gaps) flags.push(["warn", `Lost while it ran: ${recordRange(g)} of partition ${run.partition}.`]);
@@ -163,7 +163,8 @@ export function durationOf(run) {
 }
 
 export function title(run) {
-  return `${run.graph ?? "graph unknown"}${run.ordinal > 1 ? ` #${run.ordinal}` : ""}`;
+  const name = run.graph ?? (run.beginning === "start" ? "graph without a name" : "graph unknown");
+  return `${name}${run.ordinal > 1 ? ` #${run.ordinal}` : ""}`;
 }
 
 // isolated shows a fault of one panel in its place: the others, and the stream,

@@ -65,10 +65,12 @@ export class View {
     const hello = c.hello;
     text($("fact-stream"), hello === null ? "–" : `${hello.topic} · ${clip(hello.streamId, 9)}`);
     if (hello !== null) attr($("fact-stream"), "title", `stream ${hello.streamId}, ${hello.partitions.length} partitions, server ${hello.serverVersion}`);
-    text($("fact-records"), integer(this.model.records));
+    // Before the stream has begun nothing is known, which is not zero.
+    const known = (n) => integer(c.cursor === null ? undefined : n);
+    text($("fact-records"), known(this.model.records));
     text($("fact-rate"), rate(c.rate?.perSecond()));
-    text($("fact-gaps"), integer(c.gaps.count));
-    text($("fact-resets"), integer(c.resets.count));
+    text($("fact-gaps"), known(c.gaps.count));
+    text($("fact-resets"), known(c.resets.count));
     show($("token"), c.wantsToken);
   }
 

@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A ready file that a killed process left does not speak for the next one, and an orderly end leaves none.
+func TestReadyFileOfAKilledProcess(t *testing.T) {
+	t.Parallel()
+	dir, ready := t.TempDir(), filepath.Join(t.TempDir(), "ready.json")
+	start := func() *process {
+		p := run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready, "--demo", "--demo-seed", "1")
+		eventually(t, "the process is ready", func() error {
+			raw, err := os.ReadFile(ready)
+			if err != nil {
+				return err
+			}
+			var s server
+			if err := json.Unmarshal(raw, &s); err != nil {
+				return err
+			}
+			if s.PID != p.cmd.Process.Pid {
+				return fmt.Errorf("the file names process %d, want %d", s.PID, p.cmd.Process.Pid)
+			}
+			return nil
+		})
+		return p
+	}
+	start().kill()
+	if _, err := os.Stat(ready); err != nil {
+		t.Fatalf("a killed process cannot have removed its file: %v", err)
+	}
+	p := start()
+	if code := p.stop(); code != 0 {
+		t.Errorf("stopped in the middle of a demo: exit code %d, want 0", code)
+	}
+	if _, err := os.Stat(ready); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the ready file is still there: %v", err)
+	}
+}
+
+// A tail that is told to stop while nobody answers it has ended as it is meant to.
+func TestTailIsStoppedWhileItConnects(t *testing.T) {
+	t.Parallel()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	p := run(t, nil, "tail", "--brokers", ln.Addr().String())
+	conn, err := ln.Accept() // it waits for an answer now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if code := p.stop(); code != 0 || strings.Contains(p.errs.String(), "error") {
+		t.Errorf("exit code %d, want 0; it said:\n%s", code, p.errs)
+	}
+}
+
+// A reader that has enough ends the tail, as head does, without a word about it.
+func TestTailEndsWithItsReader(t *testing.T) {
+	t.Parallel()
+	s := up(t, t.TempDir())
+	agent(producer(t, s.Kafka), "thread", 2000)
+	cmd := exec.CommandContext(t.Context(), binary, "tail", "--brokers", s.Kafka, "--from", "earliest", "--output", "json")
+	cmd.Env = []string{"HOME=" + t.TempDir()}
+	errs := &lockedBuffer{}
+	cmd.Stderr = errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if first, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(first, `"thread_id":"thread"`) {
+		t.Errorf("%q, %v", first, err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	// It writes on, so it learns of the reader's end.
+	agent(producer(t, s.Kafka), "another", 2000)
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the tail goes on without a reader")
+	}
+	if errs.String() != "" {
+		t.Errorf("it said: %s", errs)
+	}
+}

@@ -14,6 +14,10 @@ import (
 // rest on. So what it takes in memory is checked before it is there.
 
 const (
+	// answerBytes is about how much of one answer is decoded, at least one batch:
+	// the rest is asked for again. Well-compressed text should not get there, since
+	// what is left over was sent in vain.
+	answerBytes = 64 << 20
 	// memoryFactor bounds what a batch takes in memory with its records and
 	// headers, as a multiple of Config.BatchBytes.
 	memoryFactor = 4

@@ -115,6 +115,7 @@ type Feed struct {
 	ready      chan struct{}
 
 	endsOnce coalesced[map[int32]int64]
+	lookOnce coalesced[ResetReason]
 
 	mu       sync.Mutex
 	lastErr  error
@@ -163,6 +164,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 	// The client's own, since only that one has the bound.
 	f.decompressor = f.tail.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.gen.Load().count(), atEnd) }
+	f.lookOnce.fn = func() (ResetReason, error) { return f.refresh(f.background, f.gen.Load()) }
 	return f, nil
 }
 
@@ -170,6 +172,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 func (f *Feed) Close() {
 	f.stop()
 	f.endsOnce.wait()
+	f.lookOnce.wait()
 	f.reads.Wait()
 	f.tail.Close()
 	f.past.Close()

@@ -50,9 +50,6 @@ type fetchRequest struct {
 	// one batch.
 	partitionBytes int32
 	maxWait        time.Duration
-	// decodedBytes is about how much of the answer is decoded, at least one
-	// batch: the rest is asked for again.
-	decodedBytes int64
 }
 
 // fetch sends one Fetch request to one broker. It uses the protocol directly
@@ -91,7 +88,7 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 		return nil, fmt.Errorf("fetch from broker %d: %w", rq.broker, err)
 	}
 	var out []fetched
-	room := rq.decodedBytes
+	room := int64(answerBytes)
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		if t.Topic != "" && t.Topic != g.topic {

@@ -204,15 +204,13 @@ func (f *Feed) refresh(ctx context.Context, g *generation) (ResetReason, error) 
 	for i, p := range g.parts {
 		p.lead(st.partitions[i])
 	}
-	for _, d := range st.partitions[known:] {
-		// Its records are all newer than the feed.
-		g.parts = append(g.parts, unknownPartition(d, true))
-	}
+	g.grow(st.partitions[known:])
 	g.mu.Unlock()
-	if len(st.partitions) > known {
-		g.announceUnknown()
+	if err := f.learn(ctx, g); err != nil && ctx.Err() == nil {
+		// Their own matter: the partitions say that they have no position.
+		f.observer.RequestError(err)
 	}
-	return 0, f.learn(ctx, g)
+	return 0, nil
 }
 
 // lead takes over who leads the partition. The caller holds the generation's lock.
@@ -285,13 +283,17 @@ func (g *generation) settle(starts, since map[int32]int64, ends map[int32]listed
 	}
 }
 
-// announceUnknown tells the hot tail of partitions that it has no place for yet.
-func (g *generation) announceUnknown() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// grow adds partitions, and gives them a place in the hot tail, before anybody can
+// learn their position. The caller holds the lock.
+func (g *generation) grow(added []kmsg.MetadataResponseTopicPartition) {
+	if len(added) == 0 {
+		return
+	}
 	growth := &Growth{Start: make(map[int32]int64)}
-	for p := g.ring.partitions(); p < len(g.parts); p++ {
-		growth.Start[int32(p)] = -1
+	for _, d := range added {
+		// Its records are all newer than the feed.
+		g.parts = append(g.parts, unknownPartition(d, true))
+		growth.Start[d.Partition] = -1
 	}
 	g.ring.append(&Segment{Growth: growth})
 }

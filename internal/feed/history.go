@@ -16,9 +16,8 @@ import (
 const (
 	// historyFetchBytes is asked for at once: large enough that the round trip
 	// does not count, small enough that many places in the log fit the cache.
-	historyFetchBytes   = 1 << 20
-	historyDecodedBytes = 16 << 20
-	historyMaxWait      = 100 * time.Millisecond
+	historyFetchBytes = 1 << 20
+	historyMaxWait    = 100 * time.Millisecond
 )
 
 // history serves records that the hot tail no longer holds, from Kafka, through
@@ -225,7 +224,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 	h.f.observer.HistoryRead(p)
 	answers, err := h.g.fetch(ctx, h.f.past, fetchRequest{
 		broker: leader, positions: []fetchPosition{{partition: p, offset: offset, leaderEpoch: epoch}},
-		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait, decodedBytes: historyDecodedBytes,
+		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait,
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,6 +130,34 @@ func TestANewPartitionWithoutALeaderHidesNoOther(t *testing.T) {
 	if len(r.gaps)+len(r.resets) > 0 {
 		t.Errorf("gaps %v, resets %v", r.gaps, r.resets)
 	}
+}
+
+// Partitions come to be known while many clients ask for one that the feed has not
+// seen yet, each of which makes it look.
+func TestPartitionsAreLearntByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t, 1)
+	fd := f.feed(func(c *feed.Config) { c.RefreshInterval = 10 * time.Millisecond })
+	follower := newReader(t, fd, feed.Start{})
+	id := follower.r.StreamID()
+	var wg sync.WaitGroup
+	for n := int32(2); n <= 12; n++ {
+		f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: f.topic, Partitions: []int32{n - 2}, Err: kerr.NotLeaderForPartition, Count: 2})
+		f.grow(n)
+		for range 4 {
+			wg.Go(func() {
+				_, err := fd.NewReader(t.Context(), feed.Start{Cursor: &feed.Cursor{StreamID: id, Offsets: map[int32]int64{n - 1: 0}}})
+				if err != nil {
+					t.Errorf("partition %d: %v", n-1, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for p := range int32(12) {
+		f.produceAnew(p, 1)
+	}
+	follower.until("all", func() bool { return follower.count == 12 })
 }
 
 // produceAnew produces with a client that looks the topic up for itself.

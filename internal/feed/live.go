@@ -19,7 +19,6 @@ const (
 	liveMaxWait        = 500 * time.Millisecond
 	liveMaxBytes       = 16 << 20
 	livePartitionBytes = 1 << 20
-	liveDecodedBytes   = 64 << 20
 	minBackoff         = 50 * time.Millisecond
 	maxBackoff         = 5 * time.Second
 	// unknownInterval is how often the positions of partitions that have none are
@@ -175,7 +174,7 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerL
 		loop.asked()
 		rctx, cancel := context.WithTimeout(ctx, liveMaxWait+s.f.cfg.RequestTimeout)
 		answers, err := s.g.fetch(rctx, s.f.tail, fetchRequest{
-			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait, decodedBytes: liveDecodedBytes,
+			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait,
 		})
 		cancel()
 		if ctx.Err() != nil {

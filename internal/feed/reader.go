@@ -158,9 +158,7 @@ func (r *Reader) Next(ctx context.Context) (Step, error) {
 		}
 		var retry <-chan time.Time
 		if d := r.retryIn(time.Now()); d > 0 {
-			t := time.NewTimer(d)
-			retry = t.C
-			defer t.Stop()
+			retry = time.After(d)
 		}
 		select {
 		case <-ctx.Done():

@@ -85,13 +85,6 @@ func (g *Growth) announces(p int32) bool {
 	return ok
 }
 
-// partitions returns how many partitions the ring has a place for.
-func (r *ring) partitions() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.head)
-}
-
 func (r *ring) grown(n int64) { r.bytes.Add(n) }
 
 func (r *ring) trim() {

@@ -116,7 +116,8 @@ func (f *Feed) learnPartitions(ctx context.Context, g *generation, c *Cursor) er
 		if _, known := g.ring.position(0, p); known || p < 0 {
 			continue
 		}
-		_, err := f.refresh(ctx, g)
+		// Shared, since a client may name any partition as often as it likes.
+		_, err := f.lookOnce.do(ctx)
 		return err
 	}
 	return nil

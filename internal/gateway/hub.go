@@ -205,8 +205,14 @@ func (h *hub) tick(ctx context.Context) {
 		h.mu.Unlock()
 		var claimed []*session
 		for _, s := range all {
-			if s.heartbeat(now, ping) && s.claim() {
+			switch {
+			case !s.heartbeat(now, ping):
+			case s.claim():
 				claimed = append(claimed, s)
+			default:
+				// Its worker may wait for long, and a client that gets no ping
+				// answers none.
+				s.nudge()
 			}
 		}
 		h.dispatch(ctx, claimed)

@@ -1,13 +1,20 @@
 package gateway_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/testclient"
@@ -52,4 +59,92 @@ func TestASlowReaderIsNotTakenForADeadOne(t *testing.T) {
 		<-tick.C
 		return len(slow.Records) == records && slow.CaughtUp == 1
 	})
+}
+
+// A session that waited for Kafka got no pings, and was then cut off because it had
+// answered none.
+func TestASessionThatWaitsForKafkaIsPinged(t *testing.T) {
+	t.Parallel()
+	cl := testkafka.NewFake(t, kfake.SeedTopics(2, "events"))
+	// Of one partition nobody tells the end: caught up cannot be said.
+	cl.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "events", Partitions: []int32{1}, Err: kerr.LeaderNotAvailable, Count: -1})
+	s := startOn(t, cl.ListenAddrs(), "events", func(cfg *gateway.Config) { cfg.PingInterval = 300 * time.Millisecond })
+	pings := make(chan struct{}, 100)
+	conn, _, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1)+"/ws?from=latest", &websocket.DialOptions{
+		OnPingReceived: func(context.Context, []byte) bool { pings <- struct{}{}; return true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := conn.Read(t.Context()); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 5 {
+		select {
+		case <-pings:
+		case err := <-ended:
+			t.Fatalf("the session ended: %v", err)
+		case <-time.After(patience):
+			t.Fatal("no ping")
+		}
+	}
+	if n := value(t, s.reg, "websocket_kafka_partitions_unread"); n != 1 {
+		t.Errorf("%v partitions cannot be read, want 1", n)
+	}
+}
+
+// A request for the event stream with a body was a stream that ended at once.
+func TestAnEventStreamOutlivesWhatTheClientSends(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.PingInterval = 100 * time.Millisecond })
+	for name, request := range map[string]string{
+		"body":      "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+		"pipelined": "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+		"HTTP/1.0":  "GET /v1/stream HTTP/1.0\r\nHost: localhost\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		for pings := 0; pings < 3; {
+			line, err := in.ReadString('\n')
+			if err != nil || strings.HasPrefix(line, "event: close") {
+				t.Fatalf("%s: the stream ended: %q, %v", name, line, err)
+			}
+			if line == ": ping\n" {
+				pings++
+			}
+		}
+	}
+	// One that goes on sending is cut off all the same.
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.WriteString(conn, "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"+strings.Repeat("x", 1<<20))
+	}()
+	if b, _ := io.ReadAll(conn); !strings.Contains(string(b), "event: close\ndata: {\"code\":4502") {
+		t.Errorf("a client that sends without end got %q", b)
+	}
 }

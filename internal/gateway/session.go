@@ -105,6 +105,11 @@ func (s *session) kick() {
 		go s.work()
 		return
 	}
+	s.nudge()
+}
+
+// nudge ends the worker's wait for Kafka, if it is in one.
+func (s *session) nudge() {
 	s.mu.Lock()
 	// What only has to be written can wait until a subscription has begun;
 	// otherwise a client that pings would never get one.

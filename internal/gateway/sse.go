@@ -45,6 +45,10 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request, slot *slot) {
 	s, ok := g.hub.add(conn, slot.peer, encodingSSE)
 	if !ok {
 		slot.release()
+		g.metrics.rejected.WithLabelValues("stopping").Inc()
+		_ = conn.SetWriteDeadline(time.Now().Add(lingerTime))
+		// Best effort on a connection that ends.
+		_, _ = io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		_ = conn.Close()
 		return
 	}
@@ -61,10 +65,13 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request, slot *slot) {
 	g.subscribe(s, sub)
 	g.sessions.Go(func() {
 		defer slot.release()
-		// The client has nothing to say; the read only sees it go.
-		var b [1]byte
-		_, err := io.ReadFull(s.conn, b[:])
-		g.readFailed(s, err)
+		// The client has nothing to say, but may have sent a body, or what it takes
+		// for its next request; the read sees it go.
+		if _, err := io.CopyN(io.Discard, s.conn, maxControlBytes); err != nil {
+			g.readFailed(s, err)
+		} else {
+			s.close(closeTooMany)
+		}
 		s.linger()
 	})
 }

@@ -113,6 +113,8 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 	s, ok := g.hub.add(conn, slot.peer, enc)
 	if !ok {
 		slot.release()
+		g.metrics.rejected.WithLabelValues("stopping").Inc()
+		_ = conn.SetWriteDeadline(time.Now().Add(lingerTime))
 		_, _ = conn.Write(enc.closing(closeRestart)) // best effort on a connection that ends
 		_ = conn.Close()
 		return

@@ -3,6 +3,7 @@ package dashstream
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"math"
 	"strconv"
@@ -31,36 +32,92 @@ type captured struct {
 // maxAttributeBytes bounds one attribute.
 const maxAttributeBytes = 500 << 10
 
+const (
+	// maxAttributeDepth is how deep the values of an attribute nest, groups included. JSON that is deeper is sent as text, a
+	// group that is deeper is cut. Readers bound the nesting of messages (wire.MaxDepth), and each level is up to three.
+	maxAttributeDepth = 24
+	// maxEventValues is how many values an event has, all levels counted. It bounds what a group costs whose LogValue gives
+	// ever more groups, and what a message takes in memory.
+	maxEventValues = 1 << 16
+	// maxEventCost is the memory, in bytes, after which no more attributes are captured. A message is far smaller.
+	maxEventCost = 16 << 20
+	// maxKeyBytes is the longest key that is kept as it is.
+	maxKeyBytes = 1 << 10
+)
+
+// restKey is the attribute that says how many others were left out.
+const restKey = "dashstream_truncated"
+
 // capture copies attributes and says what they cost.
 func (p *Producer) capture(attrs []slog.Attr) (out []attr, cost int) {
 	if len(attrs) == 0 {
 		return nil, 0
 	}
-	out = make([]attr, 0, len(attrs))
-	for _, a := range attrs {
+	c := capturing{p: p, left: maxEventValues}
+	out = c.group(make([]attr, 0, len(attrs)), attrs, 0)
+	if c.omitted > 0 {
+		p.degrade(DegradedTruncated)
+		out = append(out, attr{Attr: omitted(c.omitted)})
+		c.cost += attrOverhead + len(restKey)
+	}
+	return out, c.cost
+}
+
+func omitted(n int) slog.Attr {
+	return slog.String(restKey, fmt.Sprintf("[truncated: %d values left out]", n))
+}
+
+// capturing is one call of capture.
+type capturing struct {
+	p       *Producer
+	cost    int
+	left    int // values that may be captured yet
+	omitted int
+}
+
+// group appends the attributes of a group that lies within depth others.
+func (c *capturing) group(out []attr, attrs []slog.Attr, depth int) []attr {
+	for i, a := range attrs {
+		if c.left <= 0 || c.cost > maxEventCost {
+			c.omitted += len(attrs) - i
+			return out
+		}
+		c.left--
+		v := a.Value.Resolve()
+		if v.Kind() == slog.KindGroup && depth >= maxAttributeDepth {
+			c.p.degrade(DegradedTruncated)
+			v = slog.StringValue(fmt.Sprintf("[truncated: groups nest deeper than %d levels]", maxAttributeDepth))
+		}
 		if a.Key == "" {
+			if v.Kind() == slog.KindGroup { // inlined, as slog's handlers do
+				out = c.group(out, v.Group(), depth+1)
+			}
 			continue
 		}
-		v := a.Value.Resolve()
+		key := c.p.cutKey(a.Key)
+		c.cost += attrOverhead + len(key)
 		switch v.Kind() {
 		case slog.KindString:
-			if s := v.String(); len(s) > maxAttributeBytes {
-				v = slog.AnyValue(captured{cut: p.cut(s)})
-			}
-			cost += len(a.Key) + valueCost(v)
+			v = c.p.captureText(v.String())
 		case slog.KindGroup:
-			group, n := p.capture(v.Group())
-			cost += n
-			v = slog.AnyValue(group)
+			inner := v.Group()
+			v = slog.AnyValue(c.group(make([]attr, 0, min(len(inner), c.left)), inner, depth+1))
 		case slog.KindAny:
-			v = p.captureAny(v.Any())
-			cost += len(a.Key) + valueCost(v)
-		default:
-			cost += len(a.Key) + 8
+			v = c.p.captureAny(v.Any())
 		}
-		out = append(out, attr{Attr: slog.Attr{Key: a.Key, Value: v}})
+		c.cost += valueCost(v)
+		out = append(out, attr{Attr: slog.Attr{Key: key, Value: v}})
 	}
-	return out, cost + len(out)*attrOverhead
+	return out
+}
+
+// cutKey keeps a key short: a longer one becomes its beginning and a digest, so that keys stay apart.
+func (p *Producer) cutKey(key string) string {
+	if len(key) <= maxKeyBytes {
+		return key
+	}
+	c := p.cut(key)
+	return c.Preview + "…" + c.SHA256[:16]
 }
 
 // attrOverhead is about what an attribute takes beside its key and text, in bytes: captured, and as a message.
@@ -108,20 +165,30 @@ func (p *Producer) captureText(s string) slog.Value {
 }
 
 // attributes builds the attributes of an event.
-func (p *Producer) attributes(attrs []attr) map[string]*pb.AttributeValue {
+func attributes(attrs []attr) map[string]*pb.AttributeValue {
+	b := building{left: maxEventValues}
+	return b.attributes(attrs, 0)
+}
+
+// building is the attributes of one event in the making.
+type building struct {
+	left int // values that JSON may still become; what has more is sent as text
+}
+
+func (b *building) attributes(attrs []attr, depth int) map[string]*pb.AttributeValue {
 	if len(attrs) == 0 {
 		return nil
 	}
 	out := make(map[string]*pb.AttributeValue, len(attrs))
 	for _, a := range attrs {
-		if v := p.attribute(a); v != nil {
+		if v := b.attribute(a, depth); v != nil {
 			out[a.Key] = v
 		}
 	}
 	return out
 }
 
-func (p *Producer) attribute(a attr) *pb.AttributeValue {
+func (b *building) attribute(a attr, depth int) *pb.AttributeValue {
 	switch v := a.Value; v.Kind() {
 	case slog.KindString:
 		return stringValue(v.String())
@@ -143,7 +210,7 @@ func (p *Producer) attribute(a attr) *pb.AttributeValue {
 	}
 	switch v := a.Value.Any().(type) {
 	case []attr:
-		return mapValue(p.attributes(v))
+		return mapValue(b.attributes(v, depth+1))
 	case captured:
 		switch {
 		case v.cut != nil:
@@ -151,7 +218,7 @@ func (p *Producer) attribute(a attr) *pb.AttributeValue {
 		case v.bytes != nil:
 			return &pb.AttributeValue{Value: &pb.AttributeValue_BytesValue{BytesValue: v.bytes}}
 		default:
-			return fromJSON(v.json)
+			return b.fromJSON(v.json, depth)
 		}
 	}
 	return nil
@@ -169,15 +236,13 @@ func mapValue(m map[string]*pb.AttributeValue) *pb.AttributeValue {
 	return &pb.AttributeValue{Value: &pb.AttributeValue_MapValue{MapValue: &pb.AttributeMap{Values: m}}}
 }
 
-// maxAttributeDepth is how deep a value may nest to be sent as arrays and maps; a deeper one is sent as JSON text. Readers
-// bound the nesting of messages, and each level is two of them.
-const maxAttributeDepth = 24
-
 // fromJSON turns JSON into an attribute of the same shape. Numbers that no field holds exactly become text.
-func fromJSON(text []byte) *pb.AttributeValue {
-	if nesting(text) > maxAttributeDepth {
+func (b *building) fromJSON(text []byte, depth int) *pb.AttributeValue {
+	nesting, values := shape(text)
+	if depth+nesting > maxAttributeDepth || values > b.left {
 		return stringValue(string(text))
 	}
+	b.left -= values
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	var v any
@@ -187,8 +252,10 @@ func fromJSON(text []byte) *pb.AttributeValue {
 	return fromValue(v)
 }
 
-func nesting(text []byte) (deepest int) {
+// shape says how deep JSON nests, and how many values it has, at most.
+func shape(text []byte) (deepest, values int) {
 	depth := 0
+	values = 1
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
@@ -199,12 +266,15 @@ func nesting(text []byte) (deepest int) {
 			}
 		case '{', '[':
 			depth++
+			values++
 			deepest = max(deepest, depth)
 		case '}', ']':
 			depth--
+		case ',':
+			values++
 		}
 	}
-	return deepest
+	return deepest, values
 }
 
 func fromValue(v any) *pb.AttributeValue {

@@ -10,7 +10,7 @@ import (
 // settled instead, another one if a state that does not fit had to be replaced by the news that there is none.
 func (p *Producer) encode(it *item) ([]byte, *item) {
 	if it.attrs != nil {
-		it.own.body.Attributes = p.attributes(it.attrs)
+		it.own.body.Attributes = attributes(it.attrs)
 	}
 	keep := p.cleanAttributes(it)
 	if !it.clean {
@@ -37,6 +37,13 @@ func (p *Producer) encode(it *item) ([]byte, *item) {
 		if p.shorten(it.msg, limit, maxFrameBytes) == 0 {
 			continue
 		}
+		p.lostInitialState(it)
+		if frame, err = p.encoder.Append(nil, it.msg, maxFrameBytes); err == nil {
+			return frame, it
+		}
+	}
+	if e := it.msg.GetEvent(); e != nil {
+		p.omitAttributes(e, maxFrameBytes)
 		p.lostInitialState(it)
 		if frame, err = p.encoder.Append(nil, it.msg, maxFrameBytes); err == nil {
 			return frame, it

@@ -1,7 +1,10 @@
 package dashstream
 
 import (
+	"cmp"
+	"maps"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -36,6 +39,42 @@ func (p *Producer) shorten(m *pb.DashStreamMessage, limit, target int) int {
 		n++
 	}
 	return n
+}
+
+// omitAttributes makes an event fit into target bytes, uncompressed, that has too many values to be shortened: from the
+// largest, whole attributes are cut, and then left out.
+func (p *Producer) omitAttributes(e *pb.Event, target int) {
+	const reserve = 4 << 10 // for the rest of the frame, and the word of what was left out
+	keys := slices.Collect(maps.Keys(e.Attributes))
+	size := func(k string) int { return len(k) + proto.Size(e.Attributes[k]) }
+	bySize := func(a, b string) int { return cmp.Or(size(b)-size(a), strings.Compare(a, b)) }
+	slices.SortFunc(keys, bySize)
+	excess := proto.Size(e) + reserve - target
+	for _, k := range keys {
+		before := size(k)
+		if excess <= 0 || before <= len(k)+2*previewBytes {
+			break
+		}
+		text, _ := proto.MarshalOptions{Deterministic: true}.Marshal(e.Attributes[k]) // it was measured, so it can be encoded
+		c := p.cut(text)
+		c.Preview = ""
+		e.Attributes[k] = c.attribute()
+		excess -= before - size(k)
+	}
+	slices.SortFunc(keys, bySize)
+	n := 0
+	for _, k := range keys {
+		if excess <= 0 {
+			break
+		}
+		excess -= size(k)
+		delete(e.Attributes, k)
+		n++
+	}
+	if n > 0 {
+		p.degrade(DegradedTruncated)
+		e.Attributes[restKey] = stringValue(omitted(n).Value.String())
+	}
 }
 
 // jsonFields hold JSON and stay it; wholeFields are not cut: they are state, or say whose the message is.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -73,10 +74,10 @@ func (n *Node) elapsed() time.Duration {
 	return t.Sub(n.started)
 }
 
-// Progress says how far the node is. percent is from 0 to 100; a negative one is unknown and left out.
+// Progress says how far the node is. percent is from 0 to 100; one that is negative or no number is unknown and left out.
 func (n *Node) Progress(message string, percent float64) {
 	attrs := []slog.Attr{slog.String("message", message)}
-	if percent >= 0 {
+	if percent >= 0 && !math.IsInf(percent, 1) {
 		attrs = append(attrs, slog.Float64("percent", percent))
 	}
 	n.event(pb.EventType_EVENT_TYPE_NODE_PROGRESS, attrs...)

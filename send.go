@@ -84,6 +84,9 @@ func (p *Producer) accept(m *pb.DashStreamMessage) (*item, error) {
 			}
 		}
 	}
+	if err := wire.CheckNesting(m); err != nil { // before it is copied: a value may hold itself
+		return nil, p.refuse(kind, DropInvalid, fmt.Errorf("%w: %w", ErrInvalidMessage, err))
+	}
 	m = proto.CloneOf(m)
 	if proto.Size(m) > maxSendBytes {
 		p.shorten(m, 4<<10, maxSendBytes)

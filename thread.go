@@ -21,8 +21,7 @@ const EpochHeader = "dashstream-epoch"
 // thread is a sequence space. Its fields are guarded by Producer.mu, except for state, which has a lock of its own that is
 // taken before Producer.mu.
 type thread struct {
-	lookup    string // in Producer.threads
-	id        string // on the wire
+	id        string // on the wire, and in Producer.threads
 	key       []byte // of its records
 	epoch     []byte
 	announced bool // a record with the epoch was acknowledged
@@ -40,19 +39,20 @@ type thread struct {
 
 // threadFor returns the thread of an id. p.mu is held.
 func (p *Producer) threadFor(id string) *thread {
-	lookup := id
-	if len(id) > maxThreadIDBytes {
-		lookup = digestID(id) // so that the map holds no more than this of it
-	}
-	if th := p.threads[lookup]; th != nil {
+	if th := p.threads[id]; th != nil {
 		return th
 	}
-	th := &thread{lookup: lookup, id: p.threadID(id)}
+	// By the id that is sent, so that who goes on with that of Run.ThreadID is in the same order.
+	id = p.threadID(id)
+	if th := p.threads[id]; th != nil {
+		return th
+	}
+	th := &thread{id: id}
 	th.key = []byte(th.id)
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
 	th.epoch = hex.AppendEncode(nil, epoch[:])
-	p.threads[lookup] = th
+	p.threads[id] = th
 	p.idle.push(th)
 	p.forget()
 	return th
@@ -93,7 +93,7 @@ func (p *Producer) forget() {
 	for p.idle.n > p.cfg.maxIdleThreads && p.idle.n > 1 {
 		th := p.idle.oldest
 		p.idle.remove(th)
-		delete(p.threads, th.lookup)
+		delete(p.threads, th.id)
 		p.evictedThreads++
 	}
 }

@@ -187,6 +187,16 @@ func newerSchema(v uint32, what string) *Error {
 	return e
 }
 
+// CheckNesting returns an [Error] for attribute values that nest beyond
+// [MaxDepth], that hold themselves, or that are too many. Copying or measuring
+// such a message need not end.
+func CheckNesting(m *pb.DashStreamMessage) error {
+	if err := checkNesting(m); err != nil {
+		return err
+	}
+	return nil
+}
+
 // checkNesting bounds how deep attribute values nest, as [Decode] does, and how
 // many there are: a value may hold itself, or one value many times over.
 func checkNesting(m *pb.DashStreamMessage) *Error {

@@ -106,10 +106,14 @@ type outcome struct {
 	acked  bool
 	failed bool
 	reason uint8
+	err    error // of the client, where it failed
 }
 
 func dropped(r DropReason) outcome { return outcome{reason: uint8(r)} }
-func failed(r FailReason) outcome  { return outcome{failed: true, reason: uint8(r)} }
+
+func failed(r FailReason, err error) outcome {
+	return outcome{failed: true, reason: uint8(r), err: err}
+}
 
 // settle books the outcome of a message that is in flight. p.mu is held.
 func (p *Producer) settle(it *item, o outcome) {
@@ -148,6 +152,9 @@ func (p *Producer) settle(it *item, o outcome) {
 			w.acked++
 		case o.failed:
 			w.failed++
+			if o.err != nil {
+				w.err = o.err
+			}
 		default:
 			w.dropped++
 		}

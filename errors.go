@@ -30,6 +30,9 @@ type IncompleteError struct {
 	InFlight uint64
 	// Err is why waiting ended, nil if it did not end early.
 	Err error
+	// Cause is the last error of Kafka, or of the way to it, with its likely cause and the setting to change. It is nil if
+	// Kafka is not known to be the reason: messages were too large, or were given up for want of room or time.
+	Cause error
 }
 
 func (e *IncompleteError) Error() string {
@@ -37,7 +40,19 @@ func (e *IncompleteError) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
+	if e.Cause != nil {
+		s += "; Kafka: " + e.Cause.Error()
+	}
 	return s
 }
 
-func (e *IncompleteError) Unwrap() error { return e.Err }
+// Unwrap returns Err and Cause, as far as there are any, for errors.Is and errors.As.
+func (e *IncompleteError) Unwrap() []error {
+	var out []error
+	for _, err := range []error{e.Err, e.Cause} {
+		if err != nil {
+			out = append(out, err)
+		}
+	}
+	return out
+}

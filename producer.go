@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/redact"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -37,6 +36,7 @@ type Producer struct {
 	threads map[string]*thread
 	idle    threadList
 	runs    map[*Run]struct{}
+	closing bool // no run is begun any more
 	closed  bool // nothing more is taken
 	stopped bool // the sender ends
 
@@ -49,13 +49,14 @@ type Producer struct {
 	latency        Latency
 	evictedThreads uint64
 	abandonedRuns  uint64
+	reported       Counts // what was logged of it; the janitor's, then Close's
 	round          uint64
 	waiters        []*waiter
 
 	senderDone chan struct{}
 	janitor    chan struct{} // closed to end the janitor
 	janitorEnd chan struct{}
-	closing    sync.Once
+	closeOnce  sync.Once
 	closeErr   error
 }
 
@@ -137,7 +138,7 @@ func (p *Producer) Ready(ctx context.Context) error {
 		if cause := p.hooks.connectError(); cause != nil && ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", err, cause) // the client tried until ctx ended; this is what it tried
 		}
-		return p.cfg.kafka.Explain(kafkaclient.OpProduce, fmt.Errorf("topic %s: %w", topic, err))
+		return p.explain(fmt.Errorf("topic %s: %w", topic, err))
 	case found == 0:
 		return fmt.Errorf("topic %s has no partitions", topic)
 	default:
@@ -155,12 +156,14 @@ func (p *Producer) Flush(ctx context.Context) error {
 	p.mu.Unlock()
 	stop := p.hurry(ctx)
 	defer stop()
+	found := p.search(ctx)
+	var ended error
 	select {
 	case <-w.done:
-		return p.result(w, nil)
 	case <-ctx.Done():
-		return p.result(w, context.Cause(ctx))
+		ended = context.Cause(ctx)
 	}
+	return p.result(w, ended, found())
 }
 
 var errFlushTimeout = errors.New("flush timeout")
@@ -181,10 +184,13 @@ func (p *Producer) hurry(ctx context.Context) (stop func()) {
 }
 
 // Close ends all open runs, waits like Flush, drops what is left and closes the connection. Everything has an outcome
-// when it returns. The error is an [*IncompleteError] unless all that was in flight at its call was acknowledged. Further
-// calls wait for the first and return the same.
+// when it returns. The error is an [*IncompleteError] unless all that was in flight at its call was acknowledged; that
+// is logged too. Further calls wait for the first and return the same.
+//
+// A ctx that has ended leaves no time to send anything: at the end of a program give context.WithoutCancel(ctx), since the
+// flush timeout bounds it anyway.
 func (p *Producer) Close(ctx context.Context) error {
-	p.closing.Do(func() { p.closeErr = p.close(ctx) })
+	p.closeOnce.Do(func() { p.closeErr = p.close(ctx) })
 	return p.closeErr
 }
 
@@ -197,6 +203,9 @@ func (p *Producer) close(ctx context.Context) error {
 	defer cancel()
 	close(p.janitor)
 	<-p.janitorEnd
+	p.mu.Lock()
+	p.closing = true
+	p.mu.Unlock()
 	p.endAllRuns()
 
 	p.mu.Lock()
@@ -208,11 +217,12 @@ func (p *Producer) close(ctx context.Context) error {
 	drain, drained := context.WithDeadline(ctx, deadline.Add(-min(closeGrace, max(0, time.Until(deadline))/2)))
 	defer drained()
 	stop := p.hurry(ctx)
-	var cause error
+	found := p.search(drain)
+	var ended error
 	select {
 	case <-w.done:
 	case <-drain.Done():
-		cause = fmt.Errorf("closing ran out of time: %w", drain.Err())
+		ended = fmt.Errorf("closing ran out of time: %w", drain.Err())
 	}
 	p.stopSender()
 	select {
@@ -220,10 +230,18 @@ func (p *Producer) close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	stop()
+	reason := found()
 	p.abandoning.Store(true)
 	p.client.Close()
 	p.abandon()
-	return p.result(w, cause)
+	err := p.result(w, ended, reason)
+	var incomplete *IncompleteError
+	if errors.As(err, &incomplete) && incomplete.Cause != nil {
+		p.reportLoss("error", incomplete.Cause)
+	} else {
+		p.reportLoss()
+	}
+	return err
 }
 
 // stopSender ends the sender and drops what it has not handed to the client.
@@ -257,6 +275,7 @@ type waiter struct {
 	round                  uint64
 	remaining              int
 	acked, dropped, failed uint64
+	err                    error // what the client said last of one that failed
 	done                   chan struct{}
 }
 
@@ -272,18 +291,21 @@ func (p *Producer) wait() *waiter {
 	return w
 }
 
-// result ends a waiter.
-func (p *Producer) result(w *waiter, cause error) error {
+// result ends a waiter: ended is why it did not wait longer, found is what a search for the cause found.
+func (p *Producer) result(w *waiter, ended, found error) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i, other := range p.waiters {
 		if other == w {
 			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
 			break
 		}
 	}
-	if w.remaining == 0 && w.dropped == 0 && w.failed == 0 {
+	e := &IncompleteError{Acked: w.acked, Dropped: w.dropped, Failed: w.failed, InFlight: uint64(w.remaining), Err: ended}
+	said := w.err
+	p.mu.Unlock()
+	if e.InFlight == 0 && e.Dropped == 0 && e.Failed == 0 {
 		return nil
 	}
-	return &IncompleteError{Acked: w.acked, Dropped: w.dropped, Failed: w.failed, InFlight: uint64(w.remaining), Err: cause}
+	e.Cause = p.cause(found, said)
+	return e
 }

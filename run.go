@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/jcs"
 	"github.com/dashflow/dashstream/internal/wire"
 )
 
@@ -71,41 +72,59 @@ func (p *Producer) StartRun(ctx context.Context, spec RunSpec) *Run {
 	}
 	p.mu.Lock()
 	r.th = p.threadFor(id)
-	p.hold(r.th)
-	r.th.runs++
-	p.runs[r] = struct{}{}
-	r.touch()
+	p.hold(r.th) // until the run ends
 	p.mu.Unlock()
 
 	it, t := r.newEvent(pb.EventType_EVENT_TYPE_GRAPH_START, "", nil)
 	r.started, r.startID = t, bytes.Clone(it.header.MessageId)
 	it.class = classState
 	p.describeGraph(it, spec)
-	st := &r.th.state
-	st.mu.Lock()
-	defer st.mu.Unlock()
 	if !p.cfg.state || spec.InitialState == nil {
-		st.forget()
-		_ = r.emit(it)
+		r.th.state.mu.Lock()
+		defer r.th.state.mu.Unlock()
+		r.th.state.forget()
+		_ = r.begin(it)
 		return r
 	}
-	r.startWithState(it, spec.InitialState)
+	doc, err := p.stateJSON(spec.InitialState)
+	r.startWithState(it, doc, err)
 	return r
 }
 
-// startWithState emits GRAPH_START with the state in it, or followed by it. st.mu is held.
-func (r *Run) startWithState(it *item, state any) {
+// begin opens the run and emits GRAPH_START, in one step: an open run has begun for readers too, and one that Close does
+// not see any more does not begin.
+func (r *Run) begin(it *item) error {
+	p := r.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		c := &p.counts[it.kind]
+		c.Emitted++
+		c.Dropped[DropClosed]++
+		r.ended = true
+		p.release(r.th)
+		return ErrClosed
+	}
+	r.th.runs++
+	p.runs[r] = struct{}{}
+	r.touch()
+	return p.admit(r, it)
+}
+
+// startWithState emits GRAPH_START with the state in it, or followed by it; err is why there is none.
+func (r *Run) startWithState(it *item, doc jcs.Document, err error) {
 	p, st := r.p, &r.th.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.forget()
-	doc, err := p.stateJSON(state)
 	if err != nil {
 		st.stale = true
-		_ = r.emit(it)
+		_ = r.begin(it)
 		r.emitStateUnavailable(err)
 		return
 	}
 	if len(doc.JSON) > maxInitialStateBytes {
-		_ = r.emit(it)
+		_ = r.begin(it)
 		r.publish(doc)
 		return
 	}
@@ -116,7 +135,7 @@ func (r *Run) startWithState(it *item, state any) {
 	p.mu.Lock()
 	lost := r.th.lost
 	p.mu.Unlock()
-	if r.emit(it) == nil {
+	if r.begin(it) == nil {
 		st.base, st.healed = doc.JSON, lost
 	}
 }
@@ -139,13 +158,13 @@ func (p *Producer) describeGraph(it *item, spec RunSpec) {
 	text("graph_entry_point", g.EntryPoint)
 	count("graph_node_count", g.Nodes)
 	count("graph_edge_count", g.Edges)
-	if p.cfg.state {
-		attrs = append(attrs, slog.String(hashName, hashJCS))
-	}
 	for _, a := range spec.Attrs {
-		if a.Key != initialStateAttribute {
+		if a.Key != initialStateAttribute && a.Key != hashName { // they say what this package sends
 			attrs = append(attrs, a)
 		}
+	}
+	if p.cfg.state {
+		attrs = append(attrs, slog.String(hashName, hashJCS))
 	}
 	var cost int
 	it.attrs, cost = p.capture(attrs)
@@ -341,6 +360,7 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) bool {
 	var cost int
 	it.attrs, cost = p.capture(attrs)
 	it.cost += cost
+	p.fitQueue(it)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.ended {
@@ -355,6 +375,20 @@ func (r *Run) end(t pb.EventType, attrs ...slog.Attr) bool {
 	}
 	p.release(r.th)
 	return true
+}
+
+// fitQueue cuts the texts of an event that must come, where they are large for a small queue: nothing could make room.
+func (p *Producer) fitQueue(it *item) {
+	const short = 1 << 10
+	for i, a := range it.attrs {
+		if it.cost <= p.cfg.queueBytes/8 {
+			return
+		}
+		if a.Value.Kind() == slog.KindString && len(a.Value.String()) > short {
+			it.cost -= len(a.Value.String())
+			it.attrs[i].Value = slog.AnyValue(captured{cut: p.cut(a.Value.String())})
+		}
+	}
 }
 
 // sendError emits an Error message of the run.

@@ -105,21 +105,21 @@ func (p *Producer) produced(it *item, err error) {
 func (p *Producer) outcomeOf(it *item, err error) outcome {
 	if errors.Is(err, kgo.ErrRecordTimeout) {
 		if p.untried(it) {
-			return failed(FailTimeout)
+			return failed(FailTimeout, err)
 		}
-		return failed(FailUnknown)
+		return failed(FailUnknown, err)
 	}
 	switch kafkaclient.Classify(err) {
 	case kafkaclient.ClassTooLarge:
-		return failed(FailTooLarge)
+		return failed(FailTooLarge, err)
 	case kafkaclient.ClassAuthentication, kafkaclient.ClassAuthorization, kafkaclient.ClassCredentials:
-		return failed(FailUnauthorized)
+		return failed(FailUnauthorized, err)
 	case kafkaclient.ClassUnknownTopic:
-		return failed(FailUnknownTopic)
+		return failed(FailUnknownTopic, err)
 	case kafkaclient.ClassInvalid, kafkaclient.ClassUnsupported:
-		return failed(FailRejected)
+		return failed(FailRejected, err)
 	default:
-		return failed(FailUnknown)
+		return failed(FailUnknown, err)
 	}
 }
 
@@ -131,7 +131,7 @@ func (p *Producer) aborted(it *item) outcome {
 	if p.untried(it) {
 		return dropped(DropShutdown)
 	}
-	return failed(FailUnknown)
+	return failed(FailUnknown, nil)
 }
 
 // hooks counts what the client tells only its hooks.
@@ -150,13 +150,15 @@ func (h *hooks) connectError() error {
 	return nil
 }
 
-// OnBrokerConnect implements kgo.HookBrokerConnect.
+// OnBrokerConnect implements kgo.HookBrokerConnect. err is also that of a TLS handshake or an authentication.
 func (h *hooks) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if err != nil {
+	switch kafkaclient.Classify(err) {
+	case "":
+		h.connect.Store(nil)
+	case kafkaclient.ClassCanceled, kafkaclient.ClassClosed: // by us; it says nothing
+	default:
 		h.connect.Store(&err)
-		return
 	}
-	h.connect.Store(nil)
 }
 
 var (

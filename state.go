@@ -79,7 +79,8 @@ func (e *stateError) Unwrap() error { return e.err }
 // readers do not have the state before. A state equal to the one before publishes nothing.
 //
 // v is encoded as encoding/json does, at once and on this goroutine, so that it may be changed afterwards. That, and the
-// comparison, cost about 20 ms for a state of 1 MB. Calls for one thread take turns.
+// comparison, cost about 20 ms for a state of 1 MB. The states of one thread are compared and published one after the
+// other.
 //
 // Secrets are removed first: readers see differences between redacted states. Numbers keep all their digits; a state with
 // a number that no 64-bit float holds is sent without a hash, since RFC 8785 has none for it.
@@ -90,13 +91,16 @@ func (r *Run) State(v any) {
 	if r == nil || !r.p.cfg.state {
 		return
 	}
+	if r.over(pb.MessageType_MESSAGE_TYPE_STATE_DIFF) {
+		return
+	}
+	doc, err := r.p.stateJSON(v) // without the lock: methods of v may take their time, or use the run
 	st := &r.th.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if r.over(pb.MessageType_MESSAGE_TYPE_STATE_DIFF) {
 		return
 	}
-	doc, err := r.p.stateJSON(v)
 	if err != nil {
 		st.stale = true
 		r.emitStateUnavailable(err)
@@ -110,11 +114,16 @@ func (r *Run) State(v any) {
 func (r *Run) over(kind pb.MessageType) bool {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
-	if r.ended {
-		r.p.counts[kind].Emitted++
-		r.p.counts[kind].Dropped[DropRunEnded]++
+	if !r.ended {
+		return false
 	}
-	return r.ended
+	c, reason := &r.p.counts[kind], DropRunEnded
+	if r.p.closed {
+		reason = DropClosed
+	}
+	c.Emitted++
+	c.Dropped[reason]++
+	return true
 }
 
 // publish sends a state. st.mu is held.
@@ -248,13 +257,16 @@ func (r *Run) Checkpoint(v any) (id []byte) {
 	if r == nil || !r.p.cfg.state {
 		return nil
 	}
+	if r.over(pb.MessageType_MESSAGE_TYPE_CHECKPOINT) {
+		return nil
+	}
+	doc, err := r.p.stateJSON(v) // without the lock, as for State
 	st := &r.th.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if r.over(pb.MessageType_MESSAGE_TYPE_CHECKPOINT) {
 		return nil
 	}
-	doc, err := r.p.stateJSON(v)
 	if err != nil {
 		st.stale = true
 		r.emitStateUnavailable(err)
@@ -340,7 +352,10 @@ func (p *Producer) replaceState(it *item) ([]byte, *item) {
 
 // lostInitialState notes that GRAPH_START had to be sent without the state in it.
 func (p *Producer) lostInitialState(it *item) {
-	if !it.carriesState || it.own.body.Attributes[initialStateAttribute].GetMapValue() == nil {
+	if !it.carriesState {
+		return
+	}
+	if v, ok := it.msg.GetEvent().GetAttributes()[initialStateAttribute]; ok && v.GetMapValue() == nil {
 		return
 	}
 	p.mu.Lock()

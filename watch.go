@@ -16,7 +16,6 @@ func (p *Producer) watch() {
 	defer close(p.janitorEnd)
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	var before Counts
 	var stall stall
 	for {
 		select {
@@ -24,7 +23,7 @@ func (p *Producer) watch() {
 			return
 		case <-ticker.C:
 			p.endIdleRuns()
-			before = p.reportLoss(before)
+			p.reportLoss()
 			p.reportStall(&stall)
 		}
 	}
@@ -57,10 +56,11 @@ func (p *Producer) reportStall(s *stall) {
 }
 
 // reportLoss logs what was lost since the last time, if anything was.
-func (p *Producer) reportLoss(before Counts) Counts {
-	now := p.Stats().Total()
+func (p *Producer) reportLoss(more ...any) {
+	before, now := p.reported, p.Stats().Total()
+	p.reported = now
 	if now.DroppedTotal() == before.DroppedTotal() && now.FailedTotal() == before.FailedTotal() {
-		return now
+		return
 	}
 	var reasons []any
 	for r := range DropReasonCount {
@@ -73,8 +73,8 @@ func (p *Producer) reportLoss(before Counts) Counts {
 			reasons = append(reasons, slog.Uint64("failed_"+FailReason(r).String(), n))
 		}
 	}
-	p.logger.Warn("telemetry was lost", append(reasons, "topic", p.cfg.kafka.Topic, "in_flight", now.InFlight)...)
-	return now
+	reasons = append(reasons, "topic", p.cfg.kafka.Topic, "in_flight", now.InFlight)
+	p.logger.Warn("telemetry was lost", append(reasons, more...)...)
 }
 
 // diagnose looks for what is wrong with Kafka, for a short time.

@@ -1,18 +1,28 @@
 // Package dashstream sends what an AI agent does, as it does it, through Kafka to the people who watch it.
 //
-//	p, err := dashstream.New(dashstream.FromEnv())
-//	...
-//	defer p.Close(ctx)
+//	func agent(ctx context.Context, state map[string]any) (err error) {
+//		p, err := dashstream.New(dashstream.FromEnv()) // one for the process
+//		if err != nil {
+//			return err
+//		}
+//		defer func() {
+//			// Not ctx: what was emitted should arrive also when it has ended. Close has a deadline of its own, and its error
+//			// says what did not arrive and why. Log it instead where lost telemetry must not fail the program.
+//			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
+//		}()
 //
-//	run := p.StartRun(ctx, dashstream.RunSpec{ThreadID: "order-17", Graph: dashstream.Graph{Name: "support"}, InitialState: state})
-//	defer run.End(&err)
+//		run := p.StartRun(ctx, dashstream.RunSpec{ThreadID: "order-17", Graph: dashstream.Graph{Name: "support"}, InitialState: state})
+//		defer run.End(&err)
 //
-//	node := run.Node("plan")
-//	defer node.Done(&err)
-//	llm := node.LLM("gpt-5", "openai")
-//	llm.Token("Let me ")
-//	llm.End(dashstream.Usage{PromptTokens: 812, CompletionTokens: 94})
-//	run.State(state)
+//		node := run.Node("plan")
+//		defer node.Done(&err) // like run.End, this also sees a panic
+//		llm := node.LLM("gpt-5", "openai")
+//		llm.Token("Let me ")
+//		llm.End(dashstream.Usage{PromptTokens: 812, CompletionTokens: 94})
+//		state["plan"] = "look up the order"
+//		run.State(state)
+//		return nil
+//	}
 //
 // Deferred directly, [Run.End] and [Node.Done] also see a panic, and show it as what it is: NODE_ERROR, GRAPH_ERROR and an
 // Error with the stack. A node that ends before its function does is ended by [Node.End].
@@ -76,7 +86,9 @@
 // # Sizes
 //
 // A message is at most 1 MiB as it is framed, an attribute at most 500 KiB. What is larger is replaced by its SHA-256, its
-// length and its beginning. State is never cut: it is sent whole, or reported as unavailable.
+// length and its beginning. State is never cut: it is sent whole, or reported as unavailable. Attributes nest up to 24
+// levels: deeper JSON is sent as text, deeper groups are cut. An event has up to 65,536 values; what is beyond, or does not
+// fit in the message, is left out, and the attribute dashstream_truncated says how much.
 //
 // # The end
 //
@@ -84,7 +96,8 @@
 // open; or after [WithRunIdleTimeout] without a message, unless it waits for a human. Of a process that is killed,
 // nothing comes any more; readers see that by the silence.
 //
-// [Producer.Flush] and [Producer.Close] wait for outcomes, with a deadline, and say what has not arrived. At every moment,
+// [Producer.Flush] and [Producer.Close] wait for outcomes, with a deadline, and say what has not arrived, and why: see
+// [IncompleteError]. At every moment,
 // for each type of message, emitted = acknowledged + dropped + failed + in flight. A message whose outcome is not known
 // counts as failed; it is never sent again by this package, so a reader sees it once or not at all. The Kafka client's own
 // retries are idempotent.

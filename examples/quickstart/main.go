@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,9 +46,8 @@ func run(ctx context.Context, env func(string) (string, bool), out io.Writer, pa
 	}
 	defer func() {
 		// Not ctx: what was emitted should arrive also when the program is interrupted.
-		if closeErr := p.Close(context.WithoutCancel(ctx)); err == nil {
-			err = closeErr
-		}
+		// Lost telemetry is an error here, since all this program is for is to be seen; an agent would log it.
+		err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 	}()
 	ready, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

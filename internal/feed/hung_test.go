@@ -94,6 +94,15 @@ func (f *faulty) hangable(cfg feed.Config) (fd *feed.Feed, hang func()) {
 // timed out, which may be set to minutes, and then once more as long.
 func TestAHungBrokerIsNotReadyAndNotDead(t *testing.T) {
 	t.Parallel()
+	for _, timeout := range []time.Duration{2 * time.Second, time.Minute} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			t.Parallel()
+			hangOneBroker(t, timeout)
+		})
+	}
+}
+
+func hangOneBroker(t *testing.T, timeout time.Duration) {
 	f := newFaulty(t, 2, kfake.NumBrokers(2))
 	for p := range int32(2) {
 		if err := f.MoveTopicPartition(f.topic, p, p); err != nil {
@@ -101,7 +110,7 @@ func TestAHungBrokerIsNotReadyAndNotDead(t *testing.T) {
 		}
 	}
 	cfg := feed.DefaultConfig(f.topic)
-	cfg.RefreshInterval, cfg.RequestTimeout = 200*time.Millisecond, time.Minute
+	cfg.RefreshInterval, cfg.RequestTimeout = 200*time.Millisecond, timeout
 	fd, hang := f.hangable(cfg)
 	r := newReader(t, fd, feed.Start{})
 	f.produce(0, 1)

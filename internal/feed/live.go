@@ -158,8 +158,8 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerL
 		}
 		positions, wait := s.g.due(broker, time.Now(), turn)
 		if len(positions) == 0 {
-			loop.answered()
 			if wait == 0 {
+				loop.answered() // it has nothing to say
 				if s.stopReader(broker) {
 					return
 				}

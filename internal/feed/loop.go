@@ -33,7 +33,8 @@ func (l *brokerLoop) asked() {
 	}
 }
 
-// answered notes an answer, or that nothing was asked.
+// answered notes an answer, or that there is nothing to ask. A request that was
+// given up is none.
 func (l *brokerLoop) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -40,16 +40,20 @@ func (c *tailCommand) Help() string {
 	return fmt.Sprintf("The records of a thread, and all of one partition, come in the order of the log. Between partitions there is no order: "+
 		"each record comes when it is read, so an older one may follow a newer one. Each line has the time at which it was sent, "+
 		"and PARTITION@OFFSET, by which it can be sorted.\n\n"+
-		"Interrupted, it ends with exit code 0. With --no-follow, the exit code is %d when there was no record to print.", ExitNoData)
+		"Interrupted, it ends with exit code 0, or with %d when --no-follow or --count wanted more. With --no-follow, the exit code "+
+		"is %d when there was no record to print.", ExitFailure, ExitNoData)
 }
 
 // Run prints records until it is done or interrupted, which is how a tail is meant to end, also while it connects.
 func (c *tailCommand) Run(ctx context.Context, p *Process) error {
 	err := c.run(ctx, p)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		return err
 	}
-	return err
+	if c.NoFollow || c.Count > 0 {
+		return ctx.Err() // it was to print so much, and did not
+	}
+	return nil
 }
 
 func (c *tailCommand) run(ctx context.Context, p *Process) error {
@@ -85,7 +89,7 @@ func (c *tailCommand) run(ctx context.Context, p *Process) error {
 	}
 	t := &tailer{
 		start: c.From.start(began), filter: feed.NewFilter(c.Thread, c.Tenant, types), limits: wire.DefaultLimits(),
-		count: c.Count, untilEnd: c.NoFollow, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
+		count: c.Count, untilEnd: c.NoFollow, idle: startTimeout, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
 		note: func(format string, args ...any) { say(p.Stderr, programName+": "+format, args...) },
 	}
 	err = t.run(ctx, f)
@@ -243,8 +247,10 @@ type tailer struct {
 	printed int
 	// untilEnd ends where the log ended when the tail began.
 	untilEnd bool
-	json     bool
-	out      *bufio.Writer
+	// idle is how long one that ends there waits for the next piece of the log.
+	idle time.Duration
+	json bool
+	out  *bufio.Writer
 	// note tells people what is no record: gaps, resets.
 	note func(format string, args ...any)
 }
@@ -263,7 +269,7 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 			if err := t.out.Flush(); err != nil {
 				return fmt.Errorf("write output: %w", err)
 			}
-			if step, err = r.Next(ctx); err != nil {
+			if step, err = t.next(ctx, f, r); err != nil {
 				return err
 			}
 		}
@@ -293,6 +299,23 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 			}
 		}
 	}
+}
+
+// next waits for what comes next: without end when there may be nothing, but not when the log is known to go on.
+func (t *tailer) next(ctx context.Context, f *feed.Feed, r *feed.Reader) (feed.Step, error) {
+	if !t.untilEnd {
+		return r.Next(ctx)
+	}
+	bounded, cancel := context.WithTimeout(ctx, t.idle)
+	defer cancel()
+	step, err := r.Next(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		if why := f.Ready(); why != nil {
+			err = why
+		}
+		err = fmt.Errorf("the rest of the log could not be read within %v: %w", t.idle, err)
+	}
+	return step, err
 }
 
 // began tells people that something is going on when no record comes, and in which order records will.

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"regexp"
@@ -10,6 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/testkafka"
 )
@@ -51,10 +59,69 @@ func TestTailOfNothing(t *testing.T) {
 	runCLI(t, env, "tail", "--from", "earliest", "--count", "1").want(t, ExitOK, "printing records of 3 partitions, each in its own order; Ctrl-C ends")
 }
 
+// A broker that stops answering in the middle ends a tail that was to end where the log does, with the broker's exit code.
+func TestTailToAnEndThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	c := testkafka.NewFake(t, kfake.SeedTopics(1, "m"))
+	s := kafkaclient.Default()
+	s.Brokers, s.Topic = c.ListenAddrs(), "m"
+	options, err := s.ClientOptions(nil, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, err := kgo.NewClient(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "m", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := feed.New(feed.DefaultConfig("m"), feed.Deps{Options: options})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading := make(chan error, 1)
+	rctx, stop := context.WithCancel(ctx)
+	go func() { reading <- f.Run(rctx) }()
+	defer func() {
+		stop()
+		if err := <-reading; err != nil {
+			t.Error(err)
+		}
+		f.Close()
+	}()
+	select {
+	case <-f.Started():
+	case <-ctx.Done():
+		t.Fatal("the topic is not being read")
+	}
+	c.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		return nil, errors.New("hung up"), true
+	})
+	tail := &tailer{start: feed.Start{Earliest: true}, filter: feed.NewFilter(nil, nil, nil), untilEnd: true, idle: time.Second, out: bufio.NewWriter(io.Discard)}
+	err = s.Explain(kafkaclient.OpConsume, tail.run(ctx, f))
+	if err == nil || !strings.Contains(err.Error(), "the rest of the log could not be read within 1s") || exitCode(err) != ExitBroker {
+		t.Errorf("%v, exit code %d, want %d", err, exitCode(err), ExitBroker)
+	}
+}
+
 // To be told to stop is how servers and a tail end, also while they connect.
 func TestStoppedWhileConnecting(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"tail"}, {"gateway", "--listen", "127.0.0.1:0"}} {
+	for _, tt := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"tail"}, ExitOK},
+		{[]string{"gateway", "--listen", "127.0.0.1:0"}, ExitOK},
+		{[]string{"tail", "--no-follow"}, ExitFailure}, // it was to print so much, and did not
+		{[]string{"tail", "--count", "3"}, ExitFailure},
+	} {
+		args := tt.args
 		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +138,7 @@ func TestStoppedWhileConnecting(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		begun := time.Now()
 		code := Run(ctx, args, settings.MapEnv(map[string]string{"KAFKA_BROKERS": ln.Addr().String()}), strings.NewReader(""), &stdout, &stderr)
-		if code != ExitOK || strings.Contains(stderr.String(), "error") || time.Since(begun) > 8*time.Second {
+		if code != tt.code || strings.Contains(stderr.String(), "error") || time.Since(begun) > 8*time.Second {
 			t.Errorf("%q: code %d after %s: %s", args, code, time.Since(begun), stderr.String())
 		}
 		if err := ln.Close(); err != nil {

@@ -1,6 +1,9 @@
 package redact
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // automaton finds all of a set of literals in one pass over a text, whatever their case (A. Aho and M. Corasick,
 // "Efficient string matching"), as a table of states by class of byte.
@@ -9,6 +12,7 @@ type automaton struct {
 	classes int
 	next    []uint16  // by state × classes + class
 	found   [][]uint8 // by state: indices of the literals that end here, longest first
+	lengths []int     // by literal
 }
 
 func lower(c byte) byte {
@@ -42,6 +46,7 @@ func newAutomaton(literals []string) *automaton {
 	}
 	addState()
 	for n, l := range literals {
+		a.lengths = append(a.lengths, len(l))
 		state := uint16(0)
 		for i := range len(l) {
 			cell := int(state)*a.classes + int(a.class[l[i]])
@@ -100,11 +105,11 @@ func (a *automaton) finds(s string) bool {
 // hints finds nameHints in a name.
 var hints = sync.OnceValue(func() *automaton { return newAutomaton(nameHints) })
 
-// builtin is the automaton over the literals of all rules and, behind them, nameHints.
+// builtin is the automaton over the literals of all rules and, behind them, nameHints and textHints.
 var builtin = sync.OnceValue(func() *automaton {
 	literals := make([]string, 0, len(rules)+len(nameHints))
 	for _, r := range rules {
 		literals = append(literals, r.literal)
 	}
-	return newAutomaton(append(literals, nameHints...))
+	return newAutomaton(slices.Concat(literals, nameHints, textHints))
 })

@@ -2,9 +2,9 @@
 // values that are known by the name of their field.
 //
 // By form: the keys of model providers, clouds, code hosts and common services, bearer and basic credentials, JSON Web
-// Tokens, private keys whole (also cut off at either end), passwords in URLs. By name: password, api_key, authorization
-// and their like, as members of JSON objects, as keys of maps, and inside text as name=value, name: value, "name":
-// "value" and --name value.
+// Tokens, private keys whole (also cut off at either end, and in base64), passwords in URLs and data source names. By name:
+// password, api_key, authorization and their like, as members of JSON objects, as keys of maps, and inside text in the
+// notations of programs, shells, YAML, XML and forms. Which names, names.go says; which notations, the tests do.
 //
 // A secret is replaced by [Mask]. The guarantees, each held by a test or a fuzz target:
 //
@@ -14,8 +14,9 @@
 //   - Time is linear in the text. The built-in rules are scanners over one pass of an automaton, not regular expressions;
 //     patterns of the caller are RE2.
 //
-// What it cannot know stays: a secret without a form of its own under a name that says nothing, a secret encoded (base64,
-// percent), a secret split over several strings.
+// What it cannot know stays: a secret without a form of its own under a name that says nothing or in a column under its
+// heading, one that is encoded (but for escapes of URLs and quotes), one that is split over several strings. Of a sentence
+// ("the password is …") only a value in quotes is taken, or one that is no word of the language.
 package redact
 
 // Mask stands where a secret was.

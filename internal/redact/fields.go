@@ -1,173 +1,287 @@
 package redact
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
-// fields finds the values of sensitive names in text: name=value, name: value, "name": "value", name => value,
-// <name>value</name> and --name value, also where quotes are escaped because the text was quoted before.
-func (r *Redactor) fields(s string) []span {
-	var out []span
+// fieldScan reads the fields of a text: a name, what separates it from its value, the value. A step is taken at each
+// separator, which looks back for the name, a bounded way, and forward for the value. What was found to be a secret is not
+// read again.
+type fieldScan struct {
+	r *Redactor
+	s string
+	// more: the text goes on behind s, which ends with a word or within one.
+	more bool
+	out  []span
+	// tag is where the last tag of XML begins.
+	tag int
+	// bare is where the last value without quotes that was only looked at ends: what begins in it ends there, too.
+	bare int
+	// name and value are the last fields that name or hold what another beside them holds or names.
+	name, value sibling
+}
+
+func (r *Redactor) fields(s string, more bool) []span {
+	f := fieldScan{r: r, s: s, more: more, tag: -1}
 	for i := 0; i < len(s); {
-		switch s[i] {
-		case '=', ':', '>', ' ':
-			if v, next := r.fieldAt(s, i); next > i {
-				if v.end > v.start {
-					out = append(out, v)
-				}
-				i = next
-				continue
-			}
+		if !separators.has(s[i]) {
+			i++
+			continue
 		}
-		i++
+		i = max(i+1, f.at(i))
 	}
-	return out
+	return f.out
 }
 
-// fieldAt looks at the separator s[i]. It returns the value's bounds and where to go on, or next 0 if this is no field.
-func (r *Redactor) fieldAt(s string, i int) (v span, next int) {
-	name, before := nameBefore(s, i)
-	if name == "" {
-		return span{}, 0
-	}
-	switch s[i] {
+// at looks at the separator s[i] and returns where to go on, or less to go on behind it.
+func (f *fieldScan) at(i int) int {
+	switch f.s[i] {
+	case '=', ':':
+		return f.assigned(i, i+1)
+	case '%':
+		if c, next, ok := percent(f.s, i); ok && (c == '=' || c == ':') {
+			return f.assigned(i, next)
+		}
+	case '<':
+		f.tag = i
 	case '>':
-		if before == 0 || s[before-1] != '<' {
-			return span{}, 0
-		}
+		return f.closed(i)
 	case ' ':
-		if !strings.HasPrefix(name, "--") {
-			return span{}, 0
+		return f.spaced(i)
+	case ',':
+		return f.paired(i)
+	case '(':
+		return f.called(i)
+	}
+	return 0
+}
+
+// secret notes a value and returns where to go on.
+func (f *fieldScan) secret(v span, next int) int {
+	if v.end > v.start && f.s[v.start:v.end] != Mask {
+		f.out = append(f.out, v)
+	}
+	return next
+}
+
+// assigned looks at name = value and name: value. The separator is s[i:behind].
+func (f *fieldScan) assigned(i, behind int) int {
+	n := f.nameBefore(i)
+	if n.text != "" {
+		n.level, _ = f.r.read(n.text)
+		if n.level == harmless && (ofName(n.text) || ofValue(n.text)) {
+			two := f.twoWords(n) // API key
+			if two.level == harmless {
+				f.sibling(n.text, n.start, f.look(behind))
+				return 0
+			}
+			n = two
 		}
 	}
-	l := r.level(name)
-	if l == harmless {
-		return span{}, 0
+	if n.level == harmless {
+		n = f.otherName(n, i)
 	}
-	v, next = value(s, i, name, l)
-	text := s[v.start:v.end]
+	if n.level == harmless {
+		return 0
+	}
+	v, next := f.valueOf(n, i, behind)
+	text := f.s[v.start:v.end]
 	switch {
-	case text == "", text == Mask, directory(name, text):
-		return span{}, next
-	case l == suspect && !looksSecret(text):
-		return span{}, 0
+	case text == "", text == Mask, directory(n.text, text):
+		return next
+	case n.prose && !noWord(text) && !f.quotedWord(v), n.level == suspect && !looksSecret(text):
+		return 0
 	}
-	return v, next
+	return f.secret(v, next)
 }
 
-// nameBefore returns the name that ends before the separator s[i], and where it begins. Quotes, their backslashes and
-// spaces may stand between.
-func nameBefore(s string, i int) (string, int) {
-	end := i
-	if s[i] != ' ' {
-		for n := 0; end > 0 && (s[end-1] == ' ' || s[end-1] == '\t') && n < 8; n++ {
-			end--
-		}
-	}
-	if end > 0 && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '`') {
-		end--
-		for n := 0; end > 0 && s[end-1] == '\\' && n < 16; n++ {
-			end--
-		}
-	}
-	start := end
-	for start > 0 && end-start < maxName && nameChars.has(s[start-1]) {
-		start--
-	}
-	return s[start:end], start
+// quotedWord reports a word that stands in quotes of its own.
+func (f *fieldScan) quotedWord(v span) bool {
+	return v.start > 0 && v.end < len(f.s) && strings.IndexByte("\"'`", f.s[v.end]) >= 0 && f.s[v.start-1] == f.s[v.end]
 }
 
-// value returns the bounds of the value behind the separator s[i], and where to go on.
-func value(s string, i int, name string, l level) (v span, next int) {
-	separator := s[i]
-	i++
-	if (separator == '=' || separator == ':') && i < len(s) && (s[i] == '>' || s[i] == '=') {
-		i++
+// spaced looks at --name value, at sentences as in "the password is", and at the password '…' of SQL.
+func (f *fieldScan) spaced(i int) int {
+	s := f.s
+	if i == 0 || i+1 == len(s) {
+		return 0
 	}
-	for n := 0; i < len(s) && (s[i] == ' ' || s[i] == '\t') && n < 16; n++ {
-		i++
-	}
-	if separator == '>' {
-		end := strings.IndexByte(s[i:], '<')
-		if end < 0 {
-			end = len(s) - i
-		}
-		return span{i, i + end}, i + end
-	}
-	quote := i
-	for quote < len(s) && s[quote] == '\\' && quote-i < 16 {
-		quote++
-	}
-	if quote < len(s) && (s[quote] == '"' || s[quote] == '\'' || s[quote] == '`') {
-		end := endOfQuoted(s, quote+1, s[quote], quote-i)
-		return span{quote + 1, end}, end
-	}
-	if hasSuffix(compact(name), lineSuffixes) {
-		end := i
-		for end < len(s) && !strings.ContainsRune("\r\n\"'`", rune(s[end])) {
-			end++
-		}
-		return span{i, end}, end
-	}
-	if l == suspect {
-		// Not further than it can be a secret: what is none is read again.
-		end := tokenChars.run(s, i)
-		return span{i, end}, end
-	}
-	end := endOfBare(s, i)
-	return span{i, end}, end
-}
-
-// endOfQuoted returns where the text ends whose opening quote had so many backslashes before it: at the same quote with as
-// many, or at the end of a text that was cut off.
-func endOfQuoted(s string, i int, quote byte, backslashes int) int {
-	run := 0
-	for ; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			run++
-			continue
-		case quote:
-			if run == backslashes || backslashes == 0 && run%2 == 0 || run < backslashes {
-				return i - min(run, backslashes)
+	switch s[i+1] {
+	case 'i', 'w', 't':
+		for _, verb := range []string{"is ", "was ", "to "} {
+			if strings.HasPrefix(s[i+1:], verb) {
+				return f.said(i, i+1+len(verb), verb == "to ")
 			}
 		}
-		run = 0
+	case '"', '\'', '`':
+		if next := f.told(i); next > 0 {
+			return next
+		}
 	}
-	return i
+	if !nameChars.has(s[i-1]) {
+		return 0
+	}
+	n := f.nameAt(i)
+	switch {
+	case strings.HasPrefix(n.text, "-") && (n.start == 0 || !alnum.has(s[n.start-1])), n.text == "password" && f.inNetrc(n.start):
+	default:
+		return 0
+	}
+	if n.level == harmless {
+		return 0
+	}
+	v, next := f.valueOf(n, i, i+1)
+	if n.level == suspect && !looksSecret(s[v.start:v.end]) || strings.HasPrefix(s[v.start:v.end], "--") {
+		return 0
+	}
+	return f.secret(v, next)
 }
 
-// endOfBare returns where a value without quotes ends: at white space or a quote, and at punctuation if what follows it is
-// not more of the value.
-func endOfBare(s string, i int) int {
-	for i < len(s) {
-		if strings.HasPrefix(s[i:], Mask) {
-			i += len(Mask)
-			continue
+// told looks at a name and a quoted word: #define PASSWORD "…", PASSWORD '…' (SQL), invalid password "…". Behind secret and
+// credential, as a rule, stands their name.
+func (f *fieldScan) told(i int) int {
+	s := f.s
+	n := f.nameAt(i)
+	if n.level == harmless {
+		n = f.twoWords(n)
+	}
+	if n.level != sensitive || endsWithAny(n.text, "secret", "secrets", "credential", "credentials", "cookie", "authorization") {
+		return 0
+	}
+	start := i + 2
+	for end := start; end < len(s) && end-start < maxWord; end++ {
+		switch s[end] {
+		case s[i+1]:
+			return f.secret(span{start, end}, end)
+		case ' ', '\t', '\r', '\n', '"', '\'', '`':
+			return 0
 		}
-		switch s[i] {
-		case ' ', '\t', '\r', '\n', '"', '\'', '`', '<', '>', '\\':
-			return i
-		case ',', ';', '&', ')', ']', '}', '|':
-			if endsValue(s, i+1) {
-				return i
-			}
+	}
+	return 0
+}
+
+// inNetrc reports that the word at i follows those of .netrc.
+func (f *fieldScan) inNetrc(i int) bool {
+	const bound = 128
+	before := f.s[max(0, i-bound):i]
+	return strings.Contains(before, "machine ") && strings.Contains(before, "login ")
+}
+
+// said looks at the sentence "name is value": the value is in quotes, or no word of the language.
+func (f *fieldScan) said(i, behind int, adjacent bool) int {
+	n := f.nameAt(i)
+	if n.level == harmless {
+		if two := f.twoWords(n); two.level != harmless || adjacent {
+			n = two
+		} else {
+			n = f.phraseBefore(n, i)
 		}
+	}
+	if n.level == harmless {
+		return 0
+	}
+	if q, ok := f.opens(behind); ok && !n.prose {
+		v, next := f.quoted(q, suspect)
+		if v.end < len(f.s) && !strings.Contains(f.s[v.start:v.end], "\n") {
+			return f.secret(v, next)
+		}
+	}
+	v := f.word(behind)
+	if !noWord(f.s[v.start:v.end]) {
+		return 0
+	}
+	return f.secret(v, v.end)
+}
+
+// word returns the word of a sentence at i, without the punctuation and quotes around it.
+func (f *fieldScan) word(i int) span {
+	for i < len(f.s) && strings.IndexByte("\"'`*_ (", f.s[i]) >= 0 {
 		i++
 	}
-	return i
-}
-
-// endsValue reports whether s[i:], behind punctuation, is the end, white space, more closing punctuation or another field.
-func endsValue(s string, i int) bool {
-	if i == len(s) {
-		return true
-	}
-	switch s[i] {
-	case ' ', '\t', '\r', '\n', '"', '\'', '`', ',', ';', '&', ')', ']', '}', '\\', '<', '{', '[', '(':
-		return true
-	}
 	end := i
-	for end < len(s) && end-i < maxName && nameChars.has(s[end]) {
+	for end < len(f.s) && f.s[end] > ' ' && f.s[end] < utf8.RuneSelf && strings.IndexByte("\"'`<>", f.s[end]) < 0 {
 		end++
 	}
-	return end > i && end < len(s) && (s[end] == '=' || s[end] == ':')
+	for end > i && strings.IndexByte(".,;:!?)*", f.s[end-1]) >= 0 {
+		end--
+	}
+	return span{i, end}
+}
+
+// closed looks at the '>' behind the tag of an element, and at name -> value.
+func (f *fieldScan) closed(i int) int {
+	s := f.s
+	if i > 1 && s[i-1] == '-' && s[i-2] == ' ' {
+		n := f.nameBefore(i - 1)
+		if n.text != "" && f.r.level(n.text) == sensitive {
+			n.level = sensitive
+			return f.secret(f.valueOf(n, i, i+1))
+		}
+	}
+	if f.tag < 0 {
+		return 0
+	}
+	start := f.tag + 1
+	f.tag = -1
+	end := start
+	for end < i && end-start < maxName && (nameChars.has(s[end]) || s[end] == ':') {
+		end++
+	}
+	name := s[start:end]
+	name = name[strings.IndexByte(name, ':')+1:]
+	if name == "" || s[i-1] == '/' {
+		return 0
+	}
+	v := span{i + 1, len(s)}
+	if cdata := "<![CDATA["; strings.HasPrefix(s[v.start:], cdata) {
+		v.start += len(cdata)
+		if end := strings.Index(s[v.start:], "]]>"); end >= 0 {
+			v.end = v.start + end
+		}
+	} else if end := strings.IndexByte(s[v.start:], '<'); end >= 0 {
+		v.end = v.start + end
+	}
+	text := strings.TrimSpace(s[v.start:v.end])
+	l, _ := f.r.read(name)
+	if f.name.value.start > start {
+		l = max(l, f.name.level) // <param name="password">
+	}
+	switch {
+	case text == "":
+	case l == sensitive, l == suspect && looksSecret(text):
+		v.start += strings.Index(s[v.start:v.end], text)
+		return f.secret(span{v.start, v.start + len(text)}, v.end)
+	case l == harmless && (ofName(name) || ofValue(name) || name == "string" && f.name.isKey):
+		f.sibling(name, start, v)
+		f.name.isKey = name == "key"
+	}
+	return 0
+}
+
+// called looks at setName("value").
+func (f *fieldScan) called(i int) int {
+	if i == 0 || !alnum.has(f.s[i-1]) {
+		return 0
+	}
+	q, ok := f.opens(i + 1)
+	if !ok {
+		return 0
+	}
+	n := f.nameAt(i)
+	if n.level != sensitive || asks(n.text) {
+		return 0
+	}
+	return f.secret(f.quoted(q, n.level))
+}
+
+// asks reports functions that are given what to look for and not the secret itself.
+func asks(name string) bool {
+	name = strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
+	for _, verb := range []string{"get", "read", "fetch", "load", "find", "lookup", "prompt", "ask", "input", "enter", "has", "is", "list", "delete", "create", "generate"} {
+		if strings.HasPrefix(name, verb) {
+			return true
+		}
+	}
+	return false
 }

@@ -22,30 +22,78 @@ func looksLikeJSON(s string) bool {
 	return s != "" && (s[0] == '{' || s[0] == '[')
 }
 
-// document walks valid JSON and copies it, except for secrets.
+// document walks valid JSON and notes what to change. All else of it is copied.
 type document struct {
 	r       *Redactor
 	src     []byte
 	pos     int
-	out     []byte
-	copied  int // src up to here is in out
+	changes []change
 	nesting int
+	// pending is within how many values the walk is whose name may come behind them: {"value": "…", "name": "password"}.
+	pending int
+	// late are runs of changes of which that turned out.
+	late []run
 }
+
+// change puts text in place of src[from:to]. A leaf that is kept, so far, has none.
+type change struct {
+	from, to int
+	text     []byte
+	leaf     bool
+}
+
+// run is changes[from:to].
+type run struct{ from, to int }
 
 // json returns src itself if there is no secret in it.
 func (r *Redactor) json(src []byte, l level, nesting int) []byte {
 	d := document{r: r, src: src, nesting: nesting}
 	d.value(l, "")
-	if d.copied == 0 {
-		return src
-	}
-	return append(d.out, src[d.copied:]...)
+	return d.apply()
 }
 
-// substitute puts text in place of src[from:to].
+func (d *document) apply() []byte {
+	d.maskLate()
+	var out []byte
+	copied := 0
+	for _, c := range d.changes {
+		if c.text != nil {
+			out = append(append(out, d.src[copied:c.from]...), c.text...)
+			copied = c.to
+		}
+	}
+	if copied == 0 {
+		return d.src
+	}
+	return append(out, d.src[copied:]...)
+}
+
+// maskLate masks the leaves of late. Runs lie within each other or apart; each leaf is looked at once.
+func (d *document) maskLate() {
+	if len(d.late) == 0 {
+		return
+	}
+	slices.SortFunc(d.late, func(a, b run) int { return a.from - b.from })
+	done := 0
+	for _, l := range d.late {
+		for n := max(done, l.from); n < l.to; n++ {
+			if d.changes[n].leaf {
+				d.changes[n].text = quote(Mask)
+			}
+		}
+		done = max(done, l.to)
+	}
+}
+
 func (d *document) substitute(from, to int, text []byte) {
-	d.out = append(append(d.out, d.src[d.copied:from]...), text...)
-	d.copied = to
+	d.changes = append(d.changes, change{from, to, text, false})
+}
+
+// leaf notes a string or a number. No text keeps it.
+func (d *document) leaf(from, to int, text []byte) {
+	if text != nil || d.pending > 0 {
+		d.changes = append(d.changes, change{from, to, text, true})
+	}
 }
 
 func (d *document) skipSpace() {
@@ -66,19 +114,14 @@ func (d *document) value(l level, name string) {
 	case '{':
 		d.object(l)
 	case '[':
-		d.pos++
-		for d.skipSpace(); d.src[d.pos] != ']'; d.skipSpace() {
-			if d.src[d.pos] == ',' {
-				d.pos++
-			}
-			d.value(l, name)
-		}
-		d.pos++
+		d.array(l, name)
 	case '"':
 		from := d.pos
 		text := d.text()
 		if redacted := d.r.field(l, name, text, d.nesting); redacted != text {
-			d.substitute(from, d.pos, quote(redacted))
+			d.leaf(from, d.pos, quote(redacted))
+		} else if text != "" {
+			d.leaf(from, d.pos, nil)
 		}
 	default:
 		d.scalar(l)
@@ -123,8 +166,10 @@ func (d *document) scalar(l level) {
 		m := p.FindIndex(raw)
 		return m != nil && m[0] < m[1]
 	}) {
-		d.substitute(from, d.pos, quote(Mask))
+		d.leaf(from, d.pos, quote(Mask))
+		return
 	}
+	d.leaf(from, d.pos, nil)
 }
 
 // object walks the members. Below a sensitive name everything is.
@@ -135,7 +180,7 @@ func (d *document) object(inherited level) {
 	d.pos++
 	names := map[string]bool{} // only once a name had to be changed
 	var seen []string
-	named := harmless // what a sibling says: {"name": "Authorization", "value": "…"}
+	var pair pair
 	for d.skipSpace(); d.src[d.pos] != '}'; d.skipSpace() {
 		if d.src[d.pos] == ',' {
 			d.pos++
@@ -163,25 +208,8 @@ func (d *document) object(inherited level) {
 		d.skipSpace()
 		d.pos++ // the colon
 		d.skipSpace()
-		l := max(inherited, d.r.level(name))
-		if name == "value" || name == "Value" {
-			l = max(l, named)
-		}
-		if d.src[d.pos] == '"' && isNameOfValue(name) {
-			mark := d.pos
-			named = max(named, d.r.level(d.text()))
-			d.pos = mark
-		}
-		d.value(l, name)
+		d.member(&pair, max(inherited, d.r.level(name)), name)
 	}
 	d.pos++
-}
-
-// isNameOfValue reports the members whose text names what the member "value" beside them holds.
-func isNameOfValue(name string) bool {
-	switch name {
-	case "name", "Name", "key", "Key", "header", "field":
-		return true
-	}
-	return false
+	d.settle(pair)
 }

@@ -18,13 +18,13 @@ func matchJWT(s string, i int) (int, int, int, bool) {
 	return i, end, end, end-header >= 6
 }
 
-// spaces returns the index behind at least one space at s[i].
+// spaces returns the index behind at least one space at s[i], also one that is escaped as in URLs.
 func spaces(s string, i int) (int, bool) {
-	from := i
-	for i < len(s) && (s[i] == ' ' || s[i] == '\t') && i-from < 16 {
-		i++
+	if strings.HasPrefix(s[i:], "%20") {
+		return i + len("%20"), true
 	}
-	return i, i > from
+	end := skipSpaces(s, i)
+	return end, end > i
 }
 
 // matchBearer takes the credential behind the word, unless it is a word of prose.
@@ -45,12 +45,18 @@ func matchBasic(s string, i int) (int, int, int, bool) {
 		return 0, 0, 0, false
 	}
 	end := base64.run(s, from)
-	text := strings.TrimRight(s[from:end], "=")
-	if len(text) < 4 || len(text) > 1024 {
-		return from, end, end, len(text) > 1024
+	const bound = 1024
+	return from, end, end, end-from > bound || isUserAndPassword(s[from:end])
+}
+
+// isUserAndPassword reports base64 of user:password.
+func isUserAndPassword(s string) bool {
+	s = strings.TrimRight(s, "=")
+	if len(s) < 4 {
+		return false
 	}
-	plain, err := stdbase64.RawStdEncoding.DecodeString(text)
-	return from, end, end, err == nil && strings.Contains(string(plain), ":")
+	plain, err := stdbase64.RawStdEncoding.DecodeString(s)
+	return err == nil && strings.Contains(string(plain), ":")
 }
 
 // maxMarker bounds the label of a PEM marker.
@@ -99,38 +105,30 @@ func matchPrivateKeyEnd(s string, i int) (int, int, int, bool) {
 	return start, end, end, true
 }
 
+// matchPrivateKeyBody takes what follows a marker that has lost its beginning.
+func matchPrivateKeyBody(s string, i int) (int, int, int, bool) {
+	from := i + len("private key-----")
+	if s[i:i+len("PRIVATE KEY")] != "PRIVATE KEY" || strings.Contains(s[max(0, i-maxMarker):i], "--END") {
+		return 0, 0, 0, false
+	}
+	end := keyBody.run(s, from)
+	const bound = 16
+	return from, end, end, end-from >= bound
+}
+
+// matchPrivateKeyBase64 takes base64 of the PEM of a private key, but not of a certificate.
+func matchPrivateKeyBase64(s string, i int) (int, int, int, bool) {
+	if s[i:i+len("LS0tLS1CRUdJTi")] != "LS0tLS1CRUdJTi" {
+		return 0, 0, 0, false
+	}
+	end := base64.run(s, i)
+	head := s[i:min(end, i+maxMarker)]
+	plain, err := stdbase64.RawStdEncoding.DecodeString(strings.TrimRight(head[:len(head)/4*4], "="))
+	return i, end, end, err == nil && strings.Contains(string(plain), "PRIVATE KEY")
+}
+
 // matchRest takes everything from here on.
 func matchRest(s string, i int) (int, int, int, bool) { return i, len(s), len(s), true }
-
-// minUserToken is the length from which a user without a password in a URL is taken for a token.
-const minUserToken = 20
-
-// matchUserinfo takes the password of scheme://user:password@host, also one with an unescaped @ or :, or a token there.
-func matchUserinfo(s string, i int) (int, int, int, bool) {
-	from := i + len("://")
-	end, at, colon := from, -1, -1
-scan:
-	for ; end < len(s); end++ {
-		switch s[end] {
-		case ' ', '\t', '\r', '\n', '/', '?', '#', '"', '\'', '<', '>', '`', '\\':
-			break scan
-		case '@':
-			at = end
-		case ':':
-			if colon < 0 {
-				colon = end
-			}
-		}
-	}
-	switch {
-	case at < 0:
-		return 0, 0, end, false
-	case colon >= 0 && colon < at:
-		return colon + 1, at, end, at > colon+1
-	default:
-		return from, at, end, at-from >= minUserToken
-	}
-}
 
 // matchTelegram takes the token of a bot: its number, a colon, and 35 characters.
 func matchTelegram(s string, i int) (int, int, int, bool) {
@@ -153,21 +151,4 @@ func matchAzure(s string, i int) (int, int, int, bool) {
 		start--
 	}
 	return start, end, end, end-start >= 50
-}
-
-// matchUser takes the password of the option that curl and others have for user:password.
-func matchUser(s string, i int) (int, int, int, bool) {
-	if i > 0 && s[i-1] != ' ' && s[i-1] != '\t' && s[i-1] != '\n' {
-		return 0, 0, 0, false
-	}
-	from := i + strings.IndexByte(s[i:], ' ') + 1
-	for from < len(s) && (s[from] == '"' || s[from] == '\'') {
-		from++
-	}
-	colon := nameChars.run(s, from)
-	if colon == from || colon == len(s) || s[colon] != ':' {
-		return 0, 0, colon, false
-	}
-	end := endOfBare(s, colon+1)
-	return colon + 1, end, end, end > colon+1
 }

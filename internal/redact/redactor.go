@@ -14,7 +14,8 @@ type Options struct {
 	// Patterns are secrets by their form: every match is replaced. In JSON they see each string without its quotes, and
 	// each number. They should not match [Mask].
 	Patterns []*regexp.Regexp
-	// Names are sensitive names of fields, compared without regard to case, separators or place: "ssn" is also user_ssn.
+	// Names are sensitive names of fields, compared without regard to case and separators. They follow the rule of the
+	// built-in ones: "ssn" is also user_ssn and ssn_new, but neither lesson nor ssn_count.
 	Names []string
 }
 
@@ -28,19 +29,13 @@ type Redactor struct {
 func New(opts Options) *Redactor {
 	r := &Redactor{patterns: append([]pattern(nil), opts.Patterns...)}
 	for _, n := range opts.Names {
-		if n := compact(n); n != "" {
-			r.names = append(r.names, n)
+		var w words
+		w.read(n)
+		if w.n > 0 {
+			r.names = append(r.names, string(w.buf[:w.n]))
 		}
 	}
 	return r
-}
-
-func (r *Redactor) level(name string) level {
-	c := compact(name)
-	if hasSuffix(c, r.names) {
-		return sensitive
-	}
-	return classify(c)
 }
 
 // Sensitive reports whether the name of a field makes its value a secret.
@@ -64,7 +59,7 @@ func (r *Redactor) Bytes(b []byte) []byte {
 			continue
 		}
 		s := string(b)
-		redacted := replace(s, r.scan(s))
+		redacted := replace(s, r.scan(s, false))
 		if redacted == s {
 			return b
 		}
@@ -123,7 +118,7 @@ func (r *Redactor) once(s string, nesting int) string {
 			return string(r.json(b, harmless, nesting+1))
 		}
 	}
-	return replace(s, r.scan(s))
+	return replace(s, r.scan(s, false))
 }
 
 // unused returns the name, or the name with a number if it is in use: an object must not get the same name twice.

@@ -67,9 +67,9 @@ func (s *Stream) step(out *strings.Builder, last bool) bool {
 	case i == 0:
 		return s.beginKey(out, last)
 	case i > 0:
-		return s.give(out, i, false)
+		return s.give(out, i, false, false)
 	case last:
-		return s.give(out, len(s.held), false)
+		return s.give(out, len(s.held), false, true)
 	}
 	cut := 0
 	if i := strings.LastIndexFunc(s.held, endsWord); i >= 0 {
@@ -77,12 +77,12 @@ func (s *Stream) step(out *strings.Builder, last bool) bool {
 		cut = i + size
 	}
 	if cut == 0 && len(s.held) > maxWord {
-		return s.give(out, len(s.held), true)
+		return s.give(out, len(s.held), true, false)
 	}
 	if i := strings.LastIndex(s.held[:cut], "----"); i >= 0 && i+len("---- ") == cut {
 		cut = i // perhaps the beginning of a marker
 	}
-	return cut > 0 && s.give(out, cut, false)
+	return cut > 0 && s.give(out, cut, false, false)
 }
 
 func endsWord(c rune) bool { return c <= ' ' || c >= utf8.RuneSelf }
@@ -111,7 +111,7 @@ func (s *Stream) beginKey(out *strings.Builder, last bool) bool {
 	if !last && len(s.held) < maxMarker && !strings.Contains(label, "----") {
 		return false
 	}
-	return s.give(out, begin, false) // of something else
+	return s.give(out, begin, false, false) // of something else
 }
 
 // skipKey swallows a private key up to and with its last marker.
@@ -141,13 +141,14 @@ func (s *Stream) skipKey(last bool) bool {
 	return true
 }
 
-// give redacts the next n bytes in their context and gives them out. within says that they end within a word.
-func (s *Stream) give(out *strings.Builder, n int, within bool) bool {
+// give redacts the next n bytes in their context and gives them out. within says that they end within a word, last that
+// nothing follows.
+func (s *Stream) give(out *strings.Builder, n int, within, last bool) bool {
 	all, from := s.context+s.held[:n], len(s.context)
 	s.held = s.held[n:]
 	at, masked := from, s.masked
 	s.masked = false
-	for _, sp := range merge(s.r.scan(all)) {
+	for _, sp := range merge(s.r.scan(all, !last)) {
 		if sp.end <= from {
 			continue
 		}

@@ -79,6 +79,14 @@ func FuzzStream(f *testing.F) {
 	for _, s := range byForm() {
 		f.Add("a "+s+" b", uint8(3))
 	}
+	for _, texts := range leaks {
+		for _, s := range texts {
+			f.Add(s, uint8(4))
+		}
+	}
+	for _, s := range readable {
+		f.Add(s, uint8(2))
+	}
 	f.Add("password: x y", uint8(1))
 	f.Add("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY----- x", uint8(2))
 	f.Add("-----BEGIN -----BEGIN PRIVATE KEY----- -----END", uint8(2))

@@ -8,15 +8,16 @@ import (
 // span is a secret in a text.
 type span struct{ start, end int }
 
-// scan finds the secrets of a text that is not JSON.
-func (r *Redactor) scan(s string) []span {
+// scan finds the secrets of a text that is not JSON. more says that the text goes on, so that a line at its end may not be
+// complete.
+func (r *Redactor) scan(s string, more bool) []span {
 	var out []span
 	hints := false
 	if builtin().finds(s) {
 		out, hints = scanForms(s)
 	}
 	if hints || r.names != nil {
-		out = append(out, r.fields(s)...)
+		out = append(out, r.fields(s, more)...)
 	}
 	for _, p := range r.patterns {
 		for _, m := range p.FindAllStringIndex(s, -1) {

@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -82,7 +84,7 @@ func TestCloseSaysWhy(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
 			opts := append([]dashstream.Option{
-				env(tt.env), dashstream.WithFlushTimeout(1500 * time.Millisecond), dashstream.WithKafkaOptions(kgo.WithLogger(nil)),
+				env(tt.env), dashstream.WithFlushTimeout(3 * time.Second), dashstream.WithKafkaOptions(kgo.WithLogger(nil)),
 				dashstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
 			}, tt.opts...)
 			p, err := dashstream.New(opts...)
@@ -149,6 +151,20 @@ func TestFlushSaysWhy(t *testing.T) {
 	if strings.Contains(log.String(), "lost") {
 		t.Errorf("the log is\n%s", log.String())
 	}
+	// An attempt that a deadline cut short does not hide why the ones before failed.
+	var attempts atomic.Int64
+	p = offline(t, dashstream.WithFlushTimeout(2*time.Second), dashstream.WithKafkaOptions(kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if attempts.Add(1) > 2 {
+			<-ctx.Done()
+			return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+		}
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	})))
+	p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+	if err := p.Flush(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("flush: %v", err)
+	}
+
 	p = offline(t, dashstream.WithKafkaOptions(kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -156,6 +156,8 @@ func (h *hooks) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Con
 	case "":
 		h.connect.Store(nil)
 	case kafkaclient.ClassCanceled, kafkaclient.ClassClosed: // by us; it says nothing
+	case kafkaclient.ClassTimeout: // perhaps only that a caller's time was over in an attempt
+		h.connect.CompareAndSwap(nil, &err)
 	default:
 		h.connect.Store(&err)
 	}

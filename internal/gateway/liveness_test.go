@@ -24,7 +24,7 @@ import (
 func TestAClientThatAnswersNoPingIsCutOff(t *testing.T) {
 	t.Parallel()
 	c := testkafka.Start(t, testkafka.Options{})
-	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.PingInterval = 300 * time.Millisecond })
+	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.PingInterval = time.Second })
 	// A library that does not read answers no ping.
 	testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
 	live := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
@@ -50,10 +50,10 @@ func TestASlowReaderIsNotTakenForADeadOne(t *testing.T) {
 		all = append(all, &kgo.Record{Topic: topic, Value: []byte("\x07" + strings.Repeat("z", 1000))})
 	}
 	produce(t, c, all...)
-	s := start(t, c, topic, func(cfg *gateway.Config) { cfg.PingInterval = 300 * time.Millisecond })
+	s := start(t, c, topic, func(cfg *gateway.Config) { cfg.PingInterval = time.Second })
 	slow := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
 	slow.Subscribe(testclient.Earliest(), nil)
-	tick := time.NewTicker(30 * time.Millisecond)
+	tick := time.NewTicker(60 * time.Millisecond)
 	defer tick.Stop()
 	slow.Until("all", func() bool {
 		<-tick.C
@@ -68,7 +68,7 @@ func TestASessionThatWaitsForKafkaIsPinged(t *testing.T) {
 	cl := testkafka.NewFake(t, kfake.SeedTopics(2, "events"))
 	// Of one partition nobody tells the end: caught up cannot be said.
 	cl.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "events", Partitions: []int32{1}, Err: kerr.LeaderNotAvailable, Count: -1})
-	s := startOn(t, cl.ListenAddrs(), "events", func(cfg *gateway.Config) { cfg.PingInterval = 300 * time.Millisecond })
+	s := startOn(t, cl.ListenAddrs(), "events", func(cfg *gateway.Config) { cfg.PingInterval = time.Second })
 	pings := make(chan struct{}, 100)
 	conn, _, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1)+"/ws?from=latest", &websocket.DialOptions{
 		OnPingReceived: func(context.Context, []byte) bool { pings <- struct{}{}; return true },
@@ -86,7 +86,7 @@ func TestASessionThatWaitsForKafkaIsPinged(t *testing.T) {
 			}
 		}
 	}()
-	for range 5 {
+	for range 4 {
 		select {
 		case <-pings:
 		case err := <-ended:

@@ -16,14 +16,16 @@ type fieldScan struct {
 	out  []span
 	// tag is where the last tag of XML begins.
 	tag int
+	// hints is where the first hint of the name of a secret ends and the last.
+	hints span
 	// bare is where the last value without quotes that was only looked at ends: what begins in it ends there, too.
 	bare int
 	// name and value are the last fields that name or hold what another beside them holds or names.
 	name, value sibling
 }
 
-func (r *Redactor) fields(s string, more bool) []span {
-	f := fieldScan{r: r, s: s, more: more, tag: -1}
+func (r *Redactor) fields(s string, hints span, more bool) []span {
+	f := fieldScan{r: r, s: s, hints: hints, more: more, tag: -1}
 	for i := 0; i < len(s); {
 		if !separators.has(s[i]) {
 			i++
@@ -57,6 +59,14 @@ func (f *fieldScan) at(i int) int {
 	return 0
 }
 
+// maxBack is how far before its separator a name may be.
+const maxBack = 144
+
+// hinted reports that the name of a secret may be within so many bytes before s[i].
+func (f *fieldScan) hinted(i, within int) bool {
+	return f.r.names != nil || f.hints.start <= i && i-f.hints.end <= within
+}
+
 // secret notes a value and returns where to go on.
 func (f *fieldScan) secret(v span, next int) int {
 	if v.end > v.start && f.s[v.start:v.end] != Mask {
@@ -68,8 +78,11 @@ func (f *fieldScan) secret(v span, next int) int {
 // assigned looks at name = value and name: value. The separator is s[i:behind].
 func (f *fieldScan) assigned(i, behind int) int {
 	n := f.nameBefore(i)
+	hinted := f.hinted(i, maxBack)
 	if n.text != "" {
-		n.level, _ = f.r.read(n.text)
+		if hinted {
+			n.level, _ = f.r.read(n.text)
+		}
 		if n.level == harmless && (ofName(n.text) || ofValue(n.text)) {
 			two := f.twoWords(n) // API key
 			if two.level == harmless {
@@ -79,7 +92,7 @@ func (f *fieldScan) assigned(i, behind int) int {
 			n = two
 		}
 	}
-	if n.level == harmless {
+	if n.level == harmless && hinted {
 		n = f.otherName(n, i)
 	}
 	if n.level == harmless {
@@ -104,7 +117,7 @@ func (f *fieldScan) quotedWord(v span) bool {
 // spaced looks at --name value, at sentences as in "the password is", and at the password '…' of SQL.
 func (f *fieldScan) spaced(i int) int {
 	s := f.s
-	if i == 0 || i+1 == len(s) {
+	if i == 0 || i+1 == len(s) || !f.hinted(i, maxBack) {
 		return 0
 	}
 	switch s[i+1] {
@@ -122,13 +135,13 @@ func (f *fieldScan) spaced(i int) int {
 	if !nameChars.has(s[i-1]) {
 		return 0
 	}
-	n := f.nameAt(i)
+	n := f.run(i)
 	switch {
 	case strings.HasPrefix(n.text, "-") && (n.start == 0 || !alnum.has(s[n.start-1])), n.text == "password" && f.inNetrc(n.start):
 	default:
 		return 0
 	}
-	if n.level == harmless {
+	if n.level = f.r.level(n.text); n.level == harmless {
 		return 0
 	}
 	v, next := f.valueOf(n, i, i+1)
@@ -261,7 +274,7 @@ func (f *fieldScan) closed(i int) int {
 
 // called looks at setName("value").
 func (f *fieldScan) called(i int) int {
-	if i == 0 || !alnum.has(f.s[i-1]) {
+	if i == 0 || !alnum.has(f.s[i-1]) || !f.hinted(i, maxBack) {
 		return 0
 	}
 	q, ok := f.opens(i + 1)

@@ -158,6 +158,9 @@ func (f *fieldScan) typed(n named) named {
 // phraseBefore looks for a name in the sentence before s[i]: "the password of the database".
 func (f *fieldScan) phraseBefore(n named, i int) named {
 	const bound = 64
+	if !f.hinted(i, bound) {
+		return named{}
+	}
 	s, start := f.s, i
 	for start > 0 && i-start < bound && (nameChars.has(s[start-1]) && s[start-1] != '.' || s[start-1] == ' ' || s[start-1] >= 0x80) {
 		start--

@@ -104,7 +104,7 @@ func passwordOf(s string) (start int, ok bool) {
 // paired looks at the comma of ("name", "value"), of ["name", "value"] and of "--name", "value".
 func (f *fieldScan) paired(i int) int {
 	s := f.s
-	if i == 0 || s[i-1] != '"' && s[i-1] != '\'' {
+	if i == 0 || s[i-1] != '"' && s[i-1] != '\'' || !f.hinted(i, maxBack) {
 		return 0
 	}
 	quote, end := s[i-1], i-1

@@ -162,7 +162,7 @@ func (s *Stream) give(out *strings.Builder, n int, within, last bool) bool {
 	out.WriteString(all[at:])
 	s.inWord = within && s.masked
 	keep := max(0, len(all)-maxContext)
-	for keep < len(all) && !utf8.RuneStart(all[keep]) {
+	for keep > 0 && keep < len(all) && !utf8.RuneStart(all[keep]) {
 		keep++
 	}
 	s.context = all[keep:]

@@ -12,12 +12,12 @@ type span struct{ start, end int }
 // complete.
 func (r *Redactor) scan(s string, more bool) []span {
 	var out []span
-	hints := false
+	var hints span
 	if builtin().finds(s) {
 		out, hints = scanForms(s)
 	}
-	if hints || r.names != nil {
-		out = append(out, r.fields(s, more)...)
+	if hints.end > 0 || r.names != nil {
+		out = append(out, r.fields(s, hints, more)...)
 	}
 	for _, p := range r.patterns {
 		for _, m := range p.FindAllStringIndex(s, -1) {
@@ -29,8 +29,8 @@ func (r *Redactor) scan(s string, more bool) []span {
 	return out
 }
 
-// scanForms finds what is known by its form. hints reports that the text may have names of secrets.
-func scanForms(s string) (out []span, hints bool) {
+// scanForms finds what is known by its form, and where the first hint of a name ends and the last.
+func scanForms(s string) (out []span, hints span) {
 	a := builtin()
 	var read [128]int // by rule: how far it has looked
 	aws := false
@@ -39,7 +39,10 @@ func scanForms(s string) (out []span, hints bool) {
 		state = a.step(state, s[i])
 		for _, n := range a.found[state] {
 			if int(n) >= len(rules) {
-				hints = true
+				if hints.end == 0 {
+					hints.start = i + 1
+				}
+				hints.end = i + 1
 				continue
 			}
 			rule := &rules[n]

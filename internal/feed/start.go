@@ -36,9 +36,9 @@ func (e *CursorError) Error() string { return e.Field + ": " + e.Detail }
 // or past the end of the log, is answered by a reader whose first step is a
 // [Reset].
 func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
-	g := f.gen.Load()
-	if g == nil {
-		return nil, errors.Join(ErrNotReady, f.lastError())
+	g, err := f.generationFor(ctx, start.Cursor)
+	if err != nil {
+		return nil, err
 	}
 	r := &Reader{f: f, g: g, fromOldest: start.Cursor != nil || start.Earliest || start.SinceMS != nil}
 	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
@@ -104,6 +104,36 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 	}
 	r.seek()
 	return r, nil
+}
+
+// generationFor returns the generation that a cursor is answered from. A cursor
+// of another stream may be of a topic that was created anew, which another
+// gateway saw first: that client must not be sent back to the stream that is no
+// more. So the cluster is asked before the cursor is called void.
+func (f *Feed) generationFor(ctx context.Context, c *Cursor) (*generation, error) {
+	g := f.gen.Load()
+	if g == nil {
+		return nil, errors.Join(ErrNotReady, f.lastError())
+	}
+	if c == nil || c.StreamID == g.streamID {
+		return g, nil
+	}
+	// Shared, since a client may come with any cursor as often as it likes.
+	reason, err := f.lookOnce.do(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("whether stream %s has followed %s: %w", c.StreamID, g.streamID, err)
+	}
+	if reason != 0 {
+		if s := f.super.Load(); s != nil && s.g == g {
+			s.endGeneration(reason)
+		}
+		select {
+		case <-g.ended:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return f.gen.Load(), nil
 }
 
 // learnPartitions looks for partitions that a cursor names and the feed does

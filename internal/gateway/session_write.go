@@ -99,7 +99,7 @@ func (s *session) wrote(n int) {
 func (s *session) writeNow(out *outbox) bool {
 	s.inFrame = true
 	for i := range out.bufs {
-		n, err := s.try.tryWrite(out.bufs[i])
+		n, err := s.try.TryWrite(out.bufs[i])
 		s.wrote(n)
 		if n < len(out.bufs[i]) || err != nil {
 			// An error comes up again in the write that follows, which handles

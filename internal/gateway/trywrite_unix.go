@@ -8,17 +8,11 @@ import (
 	"syscall"
 )
 
-// tryWriter writes what a socket takes at once.
-type tryWriter interface {
-	// tryWrite returns how much was taken. A full socket is no error.
-	tryWrite(b []byte) (int, error)
-}
-
 type rawWriter struct{ conn syscall.RawConn }
 
-// newTryWriter returns nil where the connection is not a socket of ours, such
-// as net.Pipe or TLS.
-func newTryWriter(c net.Conn) tryWriter {
+// newRawWriter returns nil where the connection is not a socket of ours, such as
+// net.Pipe or TLS.
+func newRawWriter(c net.Conn) tryWriter {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return nil
@@ -30,7 +24,8 @@ func newTryWriter(c net.Conn) tryWriter {
 	return &rawWriter{conn: raw}
 }
 
-func (w *rawWriter) tryWrite(b []byte) (int, error) {
+// TryWrite implements tryWriter.
+func (w *rawWriter) TryWrite(b []byte) (int, error) {
 	n := 0
 	var werr error
 	err := w.conn.Write(func(fd uintptr) bool {

@@ -890,7 +890,8 @@ func (x *Hello) GetProtocolVersion() uint32 {
 type PartitionRange struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Partition *int32                 `protobuf:"varint,1,opt,name=partition,proto3,oneof" json:"partition,omitempty"`
-	// Offset of the oldest record that the log holds.
+	// Offset of the oldest record that the log holds. Left out, like latest, where
+	// no broker tells.
 	Oldest *int64 `protobuf:"varint,2,opt,name=oldest,proto3,oneof" json:"oldest,omitempty"`
 	// High watermark: the offset that the next record will get.
 	Latest        *int64 `protobuf:"varint,3,opt,name=latest,proto3,oneof" json:"latest,omitempty"`
@@ -1040,7 +1041,8 @@ func (x *Limits) GetMaxClientFramesPerSecond() int32 {
 }
 
 // Subscribed answers a Subscribe with the position where its stream begins,
-// every partition listed.
+// every partition listed whose position is known; one that becomes known later
+// comes in Partitions.
 type Subscribed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
@@ -1409,7 +1411,7 @@ func (x *Progress) GetCursor() *Cursor {
 
 // CaughtUp: every record up to the high watermarks at the time of the Subscribe
 // was delivered, or did not match, or was named in a Gap. Sent once for each
-// Subscribe.
+// Subscribe, and once more after a Reset.
 type CaughtUp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cursor        *Cursor                `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
@@ -1538,7 +1540,7 @@ type Reset struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Reason           Reset_Reason           `protobuf:"varint,1,opt,name=reason,proto3,enum=dashstream.stream.v1.Reset_Reason" json:"reason,omitempty"`
 	PreviousStreamId string                 `protobuf:"bytes,2,opt,name=previous_stream_id,json=previousStreamId,proto3" json:"previous_stream_id,omitempty"`
-	// The new stream and where its delivery begins, every partition listed.
+	// The new stream and where its delivery begins, as in Subscribed.
 	Cursor        *Cursor `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

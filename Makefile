@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench fuzz-short clean
+.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ readme: ## run the README's commands as they stand there
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+soak: ## play scripts of the model test for SOAK, 10m by default
+	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.time $(or $(SOAK),10m)
 
 fuzz-short: ## run every fuzz target for FUZZTIME, 10s by default
 	scripts/fuzz-short.sh

@@ -1,0 +1,626 @@
+package model
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dashflow/dashstream/internal/streampb"
+)
+
+// seen is a record that a client applied.
+type seen struct {
+	offset int64
+	number uint64
+}
+
+// life is what a client holds of one stream.
+type life struct {
+	streamID string
+	// start is where each partition began for this client, at its cursor.
+	start, at map[int32]int64
+	seen      map[int32][]seen
+	gaps      map[int32][]*streampb.Gap
+}
+
+// clone copies all that changes; what is appended to one is not seen by the other.
+func (l life) clone() life {
+	c := life{streamID: l.streamID, start: maps.Clone(l.start), at: maps.Clone(l.at), seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
+	for p, s := range l.seen {
+		c.seen[p] = slices.Clip(s)
+		l.seen[p] = slices.Clip(s)
+	}
+	for p, g := range l.gaps {
+		c.gaps[p] = slices.Clip(g)
+		l.gaps[p] = slices.Clip(g)
+	}
+	return c
+}
+
+// state is all that a client holds: earlier streams, and the current one last.
+type state []life
+
+// clone is what a client that writes itself down would find again.
+func (s state) clone() state {
+	c := make(state, len(s))
+	for i, l := range s {
+		c[i] = l.clone()
+	}
+	return c
+}
+
+func (s state) cursor() *streampb.Cursor {
+	if len(s) == 0 {
+		return nil
+	}
+	l := s[len(s)-1]
+	c := &streampb.Cursor{StreamId: l.streamID}
+	for p, o := range l.at {
+		c.Partitions = append(c.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: &o})
+	}
+	return c
+}
+
+// client plays a clientPlan and holds every frame to the promise.
+type client struct {
+	w    *world
+	name string
+	plan clientPlan
+
+	state state
+	// past is what earlier clients of this plan held; nobody resumes from it.
+	past state
+	// later are checks that need the whole log.
+	later []func()
+	// asked is what the client's last subscribe held, and what was true then.
+	asked asked
+	// frames were taken, and records applied, each of them checked.
+	frames, applied int
+	// where is the session, for messages.
+	where string
+	// recent are the last frames, for messages.
+	recent []string
+}
+
+// note remembers a frame.
+func (c *client) note(s string) {
+	if c.recent = append(c.recent, s); len(c.recent) > 12 {
+		c.recent = c.recent[1:]
+	}
+}
+
+type asked struct {
+	cursor *streampb.Cursor
+	// then is the state that the cursor was taken from.
+	then state
+	// acked is what producers had been told by then, of the generation that
+	// was current.
+	generation *generation
+	acked      map[int32]int64
+	removed    map[int32]int64
+	sinceMs    int64
+	answered   bool
+	caughtUp   bool
+	// again says that it replaces a subscription of the same session.
+	again bool
+}
+
+func (c *client) fail(format string, args ...any) {
+	c.w.fail("%s, %s: %s; frames before: %s", c.name, c.where, fmt.Sprintf(format, args...), strings.Join(c.recent, " "))
+}
+
+// run plays the plan, and then waits for the end of all that was produced.
+func (c *client) run() {
+	for i, p := range c.plan.Sessions {
+		c.where = fmt.Sprintf("session %d (%s)", i, p.Kind)
+		if !c.w.pause(time.Duration(p.WaitMs) * time.Millisecond) {
+			break
+		}
+		saved := c.state.clone()
+		c.session(p, &saved)
+		switch p.End {
+		case "crash":
+			c.state = saved
+		case "forget":
+			c.past = append(c.past, c.state...)
+			c.state = nil
+		}
+		if c.w.failed() {
+			return
+		}
+	}
+	c.where = "waiting for the end"
+	select {
+	case <-c.w.settled:
+	case <-c.w.broken:
+		return
+	}
+	last := c.plan.Sessions[len(c.plan.Sessions)-1]
+	final := sessionPlan{Gateway: last.Gateway, Kind: last.Kind}
+	c.where = "last session (" + final.Kind + ")"
+	deadline := time.Now().Add(2 * time.Minute)
+	for !c.complete() {
+		if time.Now().After(deadline) {
+			c.fail("not everything came in 2 minutes after the last record: at %v, log %v", c.at(), c.w.current().ackedEnds())
+			return
+		}
+		saved := state(nil)
+		c.session(final, &saved)
+		if c.w.failed() || !c.w.pauseAlways(200*time.Millisecond) {
+			return
+		}
+		final.Gateway++
+	}
+	c.verify()
+}
+
+func (c *client) at() map[int32]int64 {
+	if len(c.state) == 0 {
+		return nil
+	}
+	return c.state[len(c.state)-1].at
+}
+
+// complete says whether the client is at the end of everything that was acknowledged.
+func (c *client) complete() bool {
+	if len(c.state) == 0 {
+		return false
+	}
+	g := c.w.byStream(c.state[len(c.state)-1].streamID)
+	if g == nil || g != c.w.current() {
+		return false
+	}
+	for p, end := range g.ackedEnds() {
+		if at, ok := c.at()[p]; !ok || at < end {
+			return false
+		}
+	}
+	return true
+}
+
+// session is one connection, from dialling to its end.
+func (c *client) session(p sessionPlan, saved *state) {
+	gw := c.w.gateways[p.Gateway%len(c.w.gateways)]
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.asked = asked{}
+	con, err := c.connect(ctx, gw, p.Kind)
+	if err != nil {
+		if refused := (*refusedError)(nil); errors.As(err, &refused) && !refused.comeBack() {
+			c.fail("%v", err)
+		}
+		c.w.pauseAlways(100 * time.Millisecond)
+		return
+	}
+	defer con.close()
+	c.note("connected")
+	if p.Kind != "sse" {
+		c.subscribe(con)
+	}
+	frames := c.pump(ctx, con)
+	final := p.Frames == 0
+	idle := time.NewTimer(time.Minute)
+	defer idle.Stop()
+	for n := 1; ; n++ {
+		if final && c.complete() && c.asked.caughtUp {
+			return
+		}
+		var f received
+		select {
+		case f = <-frames:
+		case <-c.w.broken:
+			return
+		case <-idle.C:
+			if final {
+				return // another gateway, perhaps
+			}
+			continue // nothing is written, or nothing matches
+		case <-c.settledUnless(final):
+			return
+		}
+		if f.err != nil {
+			if msg := con.wrongEnd(f.err); msg != "" {
+				c.fail("the session ended: %s", msg)
+			}
+			return
+		}
+		idle.Reset(time.Minute)
+		c.frames++
+		if !c.take(f.frame, p.Kind) {
+			return
+		}
+		if c.state != nil && n >= p.SaveAt && p.SaveAt > 0 {
+			*saved, p.SaveAt = c.state.clone(), -1
+		}
+		switch {
+		case n == p.StallAt:
+			c.w.pause(time.Duration(p.StallMs) * time.Millisecond)
+		case n == p.AgainAt && c.asked.answered:
+			c.subscribe(con)
+		case p.Ack && p.Kind != "sse" && n%8 == 0:
+			con.send(&streampb.ClientFrame{Frame: &streampb.ClientFrame_Ack{Ack: &streampb.Ack{Cursor: c.state.cursor()}}})
+		}
+		if !final && n >= p.Frames && c.asked.answered {
+			return
+		}
+	}
+}
+
+func (c *client) settledUnless(final bool) <-chan struct{} {
+	if final {
+		return nil
+	}
+	return c.w.settled
+}
+
+// ask notes what is true when a subscription is sent.
+func (c *client) ask() {
+	g := c.w.current()
+	removed, _ := g.starts()
+	c.asked = asked{cursor: c.state.cursor(), then: c.state.clone(), generation: g, acked: g.ackedEnds(), removed: removed}
+	if c.plan.Start == "since" {
+		c.asked.sinceMs = time.Now().UnixMilli() - int64(c.plan.BackMs)
+	}
+}
+
+func (c *client) subscribe(con *connection) {
+	c.note("subscribe")
+	again := c.asked.answered
+	c.ask()
+	c.asked.again = again
+	start := &streampb.Start{}
+	switch {
+	case c.asked.cursor != nil:
+		start.From = &streampb.Start_Cursor{Cursor: c.asked.cursor}
+	case c.plan.Start == "earliest":
+		start.From = &streampb.Start_Earliest{Earliest: true}
+	case c.plan.Start == "since":
+		start.From = &streampb.Start_SinceMs{SinceMs: c.asked.sinceMs}
+	}
+	f := &streampb.Filter{Threads: c.plan.Filter.Threads, Tenants: c.plan.Filter.Tenants, Types: c.plan.Filter.Types}
+	con.send(&streampb.ClientFrame{Frame: &streampb.ClientFrame_Subscribe{Subscribe: &streampb.Subscribe{Start: start, Filter: f}}})
+}
+
+// take applies a frame.
+func (c *client) take(f *streampb.ServerFrame, kind string) bool {
+	c.note(strings.TrimPrefix(fmt.Sprintf("%T", f.GetFrame()), "*streampb.ServerFrame_"))
+	switch f := f.GetFrame().(type) {
+	case *streampb.ServerFrame_Hello:
+		c.w.meet(f.Hello.GetStreamId())
+		for _, p := range f.Hello.GetPartitions() {
+			if p.GetOldest() > p.GetLatest() {
+				c.fail("hello: partition %d is from %d to %d", p.GetPartition(), p.GetOldest(), p.GetLatest())
+			}
+		}
+	case *streampb.ServerFrame_Subscribed:
+		c.subscribed(f.Subscribed.GetCursor())
+	case *streampb.ServerFrame_Reset_:
+		c.reset(f.Reset_)
+	case *streampb.ServerFrame_Batch:
+		c.records(f.Batch.GetRecords(), f.Batch.GetCursor(), kind)
+	case *streampb.ServerFrame_Progress:
+		c.merge(f.Progress.GetCursor(), nil)
+	case *streampb.ServerFrame_Gap:
+		c.gap(f.Gap)
+	case *streampb.ServerFrame_CaughtUp:
+		c.merge(f.CaughtUp.GetCursor(), nil)
+		c.caughtUp()
+	case *streampb.ServerFrame_Partitions:
+		c.grown(f.Partitions.GetPartitions())
+	case *streampb.ServerFrame_Error:
+		c.fail("error frame %v", f.Error)
+	default:
+		c.fail("unknown frame %v", f)
+	}
+	return !c.w.failed()
+}
+
+func (c *client) subscribed(cur *streampb.Cursor) {
+	if c.asked.answered {
+		c.fail("subscribed twice")
+		return
+	}
+	c.asked.answered = true
+	c.w.meet(cur.GetStreamId())
+	if n := len(c.state); n > 0 && c.state[n-1].streamID != cur.GetStreamId() {
+		c.fail("subscribed to %s without a reset, while the client is in %s", cur.GetStreamId(), c.state[n-1].streamID)
+		return
+	}
+	if c.asked.cursor.GetStreamId() == cur.GetStreamId() && len(c.asked.then) > 0 {
+		// What came of the earlier subscription after the cursor was sent does not count.
+		c.state = c.asked.then.clone()
+		l := c.state[len(c.state)-1]
+		for _, p := range cur.GetPartitions() {
+			at, known := l.at[p.GetPartition()]
+			if known && at != p.GetNextOffset() {
+				c.fail("subscribed at partition %d offset %d, asked for %d", p.GetPartition(), p.GetNextOffset(), at)
+			}
+			if !known {
+				c.begin(l, p.GetPartition(), p.GetNextOffset())
+			}
+		}
+		return
+	}
+	if c.asked.cursor != nil && len(c.state) > 0 {
+		return // a reset came before, and began the new life
+	}
+	l := c.newLife(cur)
+	for p, at := range l.at {
+		c.checkStart(l.streamID, p, at)
+	}
+}
+
+// newLife begins at a cursor.
+func (c *client) newLife(cur *streampb.Cursor) life {
+	l := life{streamID: cur.GetStreamId(), start: map[int32]int64{}, at: map[int32]int64{}, seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
+	for _, p := range cur.GetPartitions() {
+		l.start[p.GetPartition()], l.at[p.GetPartition()] = p.GetNextOffset(), p.GetNextOffset()
+	}
+	c.state = append(c.state, l)
+	return l
+}
+
+// grown learns of partitions: each new one begins at the oldest record that the
+// frame names.
+func (c *client) grown(partitions []*streampb.PartitionRange) {
+	if len(c.state) == 0 {
+		return
+	}
+	l := c.state[len(c.state)-1]
+	for _, p := range partitions {
+		if _, known := l.at[p.GetPartition()]; !known {
+			c.begin(l, p.GetPartition(), p.GetOldest())
+		}
+	}
+}
+
+// begin adds a partition that the client did not know: from its oldest record.
+func (c *client) begin(l life, p int32, at int64) {
+	l.start[p], l.at[p] = at, at
+	if g := c.w.byStream(l.streamID); g != nil {
+		if _, asked := g.starts(); at > asked[p] {
+			c.fail("partition %d, new to the client, begins at %d, the log at %d", p, at, asked[p])
+		}
+	}
+}
+
+// checkStart holds a first position to what was asked for, when everything is
+// known.
+func (c *client) checkStart(streamID string, p int32, at int64) {
+	asked, where := c.asked, c.where
+	g := asked.generation
+	if p >= g.partitions() {
+		return // of the topic that was created anew meanwhile
+	}
+	_, logStart := g.starts()
+	now := g.sent(p)
+	c.later = append(c.later, func() {
+		if g.streamID != streamID {
+			return // the topic was created anew meanwhile: nothing to compare with
+		}
+		var low, high int64
+		switch c.plan.Start {
+		case "earliest":
+			low, high = asked.removed[p], logStart[p]
+		case "latest":
+			low, high = asked.acked[p], now
+		case "since":
+			before, first := g.since(p, asked.removed[p], asked.sinceMs)
+			low, high = min(before, asked.acked[p]), max(first, logStart[p])
+		}
+		if !c.w.sc.calm() {
+			low = 0 // where a broker does not answer, more comes than was asked for
+		}
+		if at < low || at > high {
+			c.fail("%s: start %s: partition %d begins at %d, want %d to %d", where, c.plan.Start, p, at, low, high)
+		}
+	})
+}
+
+func (c *client) reset(r *streampb.Reset) {
+	cur := r.GetCursor()
+	c.w.meet(cur.GetStreamId())
+	n := len(c.state)
+	if n == 0 {
+		c.fail("reset %v of a client that holds nothing", r)
+		return
+	}
+	old := c.state[n-1].streamID
+	if r.GetPreviousStreamId() != old {
+		c.fail("reset of stream %s, the client is in %s", r.GetPreviousStreamId(), old)
+	}
+	was, is := c.w.byStream(old), c.w.byStream(cur.GetStreamId())
+	switch {
+	case was == nil || is == nil || is.number <= was.number:
+		c.fail("reset %v, but the topic was not created anew", r)
+	case r.GetReason() != streampb.Reset_REASON_TOPIC_RECREATED && r.GetReason() != streampb.Reset_REASON_OTHER_STREAM:
+		c.fail("reset %v: the topic was created anew", r)
+	}
+	if c.w.failed() {
+		return
+	}
+	c.newLife(cur)
+	c.asked.caughtUp = false // what follows is caught up with again
+	l := c.state[len(c.state)-1]
+	_, start := is.starts()
+	for p, at := range l.at {
+		if at > start[p] {
+			c.fail("after a reset partition %d begins at %d, the log at %d", p, at, start[p])
+		}
+	}
+}
+
+func (c *client) records(records []*streampb.Record, cur *streampb.Cursor, kind string) {
+	if len(c.state) == 0 {
+		c.fail("a batch before subscribed")
+		return
+	}
+	l := c.state[len(c.state)-1]
+	last := map[int32]int64{}
+	for _, r := range records {
+		p, o := r.GetPartition(), r.GetOffset()
+		at, known := l.at[p]
+		if !known {
+			c.begin(l, p, 0)
+		}
+		if before, ok := last[p]; o < at || ok && o <= before {
+			c.fail("partition %d offset %d came again: the cursor is at %d", p, o, at)
+			return
+		}
+		last[p] = o
+		number, err := check(r, kind, c.w.logged(l.streamID, p, o))
+		if err != nil {
+			c.fail("partition %d offset %d: %v", p, o, err)
+			return
+		}
+		l.seen[p] = append(l.seen[p], seen{o, number})
+		c.applied++
+	}
+	c.merge(cur, last)
+}
+
+// merge takes a cursor over, and has it cover the records that it came with.
+func (c *client) merge(cur *streampb.Cursor, last map[int32]int64) {
+	if len(c.state) == 0 {
+		c.fail("a cursor before subscribed")
+		return
+	}
+	l := c.state[len(c.state)-1]
+	if cur.GetStreamId() != l.streamID {
+		c.fail("a cursor of stream %s, the client is in %s", cur.GetStreamId(), l.streamID)
+		return
+	}
+	for _, p := range cur.GetPartitions() {
+		at, known := l.at[p.GetPartition()]
+		if !known {
+			c.begin(l, p.GetPartition(), 0)
+		}
+		if p.GetNextOffset() < at {
+			c.fail("partition %d: the cursor goes back from %d to %d", p.GetPartition(), at, p.GetNextOffset())
+			return
+		}
+		l.at[p.GetPartition()] = p.GetNextOffset()
+	}
+	for p, o := range last {
+		if l.at[p] <= o {
+			c.fail("partition %d: the cursor at %d does not cover offset %d", p, l.at[p], o)
+		}
+	}
+}
+
+func (c *client) gap(g *streampb.Gap) {
+	if len(c.state) == 0 {
+		c.fail("a gap before subscribed")
+		return
+	}
+	l := c.state[len(c.state)-1]
+	p := g.GetPartition()
+	if _, known := l.at[p]; !known {
+		c.begin(l, p, 0)
+	}
+	if g.GetFrom() != l.at[p] || g.GetTo() <= g.GetFrom() {
+		c.fail("gap %v, the cursor is at %d", g, l.at[p])
+	}
+	if gen := c.w.byStream(l.streamID); gen != nil {
+		gen.mu.Lock()
+		asked := gen.logs[p].asked
+		gen.mu.Unlock()
+		if g.GetReason() != streampb.Gap_REASON_RETENTION || g.GetTo() > asked {
+			c.fail("gap %v, but retention took only what lies below %d", g, asked)
+		}
+	}
+	l.gaps[p] = append(l.gaps[p], g)
+	c.merge(g.GetCursor(), nil)
+	if l.at[p] != g.GetTo() {
+		c.fail("gap %v, and then the cursor is at %d", g, l.at[p])
+	}
+}
+
+// caughtUp is true only if everything is covered that was there when the
+// client asked.
+func (c *client) caughtUp() {
+	if !c.asked.answered && c.asked.again {
+		return // the earlier subscription's
+	}
+	if c.asked.caughtUp || !c.asked.answered || len(c.state) == 0 {
+		c.fail("caught_up a second time, or before subscribed")
+		return
+	}
+	c.asked.caughtUp = true
+	l := c.state[len(c.state)-1]
+	if c.asked.generation.streamID != l.streamID {
+		return
+	}
+	for p, end := range c.asked.acked {
+		// A partition that was just added is read once the gateway knows it.
+		if at, ok := l.at[p]; ok && at < end {
+			c.fail("caught_up at partition %d offset %d; %d was in the log before the subscribe", p, at, end)
+		}
+	}
+}
+
+// verify compares everything that the client holds with the oracle.
+func (c *client) verify() {
+	for _, check := range c.later {
+		check()
+	}
+	for _, l := range append(c.past, c.state...) {
+		g := c.w.byStream(l.streamID)
+		if g == nil {
+			c.fail("stream %s is no topic that there was", l.streamID)
+			return
+		}
+		g.mu.Lock()
+		for p, at := range l.at {
+			if msg := g.verify(p, l, at, c.plan.Filter); msg != "" {
+				g.mu.Unlock()
+				c.fail("generation %d partition %d: %s", g.number, p, msg)
+				g.mu.Lock()
+			}
+		}
+		g.mu.Unlock()
+	}
+}
+
+// check compares a record with what the oracle read, and returns its number.
+func check(r *streampb.Record, kind string, want *logged) (uint64, error) {
+	if len(r.GetHeaders()) != 1 || r.GetHeaders()[0].GetKey() != numberHeader || len(r.GetHeaders()[0].GetValue()) != 8 {
+		return 0, fmt.Errorf("headers %v", r.GetHeaders())
+	}
+	var number uint64
+	for _, b := range r.GetHeaders()[0].GetValue() {
+		number = number<<8 | uint64(b)
+	}
+	it := makeItem(number)
+	if string(r.GetKey()) != it.headers[0].thread {
+		return 0, fmt.Errorf("record %d has the key %q", number, r.GetKey())
+	}
+	if want != nil && (want.number != number || want.timestampMs != r.GetTimestampMs()) {
+		return 0, fmt.Errorf("record %d at %d, the log holds %d at %d", number, r.GetTimestampMs(), want.number, want.timestampMs)
+	}
+	if kind == "proto" {
+		v, err := it.value()
+		if err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(r.GetValue(), v) {
+			return 0, fmt.Errorf("record %d: another value than was written: %x", number, r.GetValue())
+		}
+		return number, nil
+	}
+	text := fmt.Sprint(r.GetMessage())
+	switch {
+	case it.garbage && (r.GetError().GetReason() != "malformed" || r.GetMessage() != nil):
+		return 0, fmt.Errorf("record %d is malformed, told as %v", number, r)
+	case !it.garbage && (r.GetError() != nil || r.GetMessage() == nil):
+		return 0, fmt.Errorf("record %d: %v", number, r.GetError())
+	case !it.garbage && !strings.Contains(text, it.headers[0].thread):
+		return 0, fmt.Errorf("record %d is of another thread: %s", number, text)
+	}
+	return number, nil
+}

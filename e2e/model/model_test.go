@@ -1,0 +1,129 @@
+package model
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seedFlag   = flag.Uint64("model.seed", 0, "play the script of this seed only")
+	scriptFlag = flag.String("model.script", "", "play the script in this file only")
+	stepsFlag  = flag.Int("model.steps", 100_000, "play scripts of new seeds until clients did this many steps: frames taken and records applied")
+	timeFlag   = flag.Duration("model.time", 0, "play scripts for this long, in place of -model.steps")
+	shrinkFlag = flag.Duration("model.shrink", 2*time.Minute, "how long to look for a shorter script that fails")
+	playFlag   = flag.String("model.play", "", "play the script in this file in this process: for the test itself")
+)
+
+// defaultSize makes scripts that take a few seconds of one processor.
+var defaultSize = size{lengthMs: 20_000, clients: 24, sessions: 6}
+
+// TestModel plays scripts, each in a process of its own, two at a time.
+func TestModel(t *testing.T) {
+	switch {
+	case *scriptFlag != "":
+		b, err := os.ReadFile(*scriptFlag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sc script
+		if err := json.Unmarshal(b, &sc); err != nil {
+			t.Fatalf("%s: %v", *scriptFlag, err)
+		}
+		report(t, sc, runScript(t, sc), false)
+		return
+	case *seedFlag != 0:
+		sc := newScript(*seedFlag, defaultSize)
+		report(t, sc, runScript(t, sc), true)
+		return
+	}
+	var mu sync.Mutex
+	var sum result
+	scripts := 0
+	began := time.Now()
+	more := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if *timeFlag > 0 {
+			return time.Since(began) < *timeFlag
+		}
+		return sum.Frames+sum.Records < *stepsFlag
+	}
+	var players sync.WaitGroup
+	for range 2 {
+		players.Go(func() {
+			for more() && !t.Failed() {
+				sc := newScript(rand.Uint64(), defaultSize)
+				r := runScript(t, sc)
+				report(t, sc, r, true)
+				mu.Lock()
+				scripts++
+				sum.Frames, sum.Records, sum.Log, sum.VirtualMs = sum.Frames+r.Frames, sum.Records+r.Records, sum.Log+r.Log, sum.VirtualMs+r.VirtualMs
+				mu.Unlock()
+			}
+		})
+	}
+	players.Wait()
+	fmt.Printf("model: %d scripts in %v: clients took %d frames and applied %d records, of a log of %d; %v of fake time\n",
+		scripts, time.Since(began).Round(time.Second), sum.Frames, sum.Records, sum.Log, time.Duration(sum.VirtualMs)*time.Millisecond)
+}
+
+// report says what was violated, and by how short a script it can be shown.
+func report(t *testing.T, sc script, r result, cut bool) {
+	if len(r.Violations) == 0 {
+		t.Logf("seed %d: %d frames, %d records of a log of %d", sc.Seed, r.Frames, r.Records, r.Log)
+		return
+	}
+	for _, v := range r.Violations {
+		t.Errorf("seed %d: %s", sc.Seed, v)
+	}
+	if !cut || *shrinkFlag <= 0 {
+		return
+	}
+	s := &shrinker{until: time.Now().Add(*shrinkFlag), fails: func(c script) bool {
+		for range 3 {
+			if len(runScript(t, c).Violations) > 0 {
+				return true
+			}
+		}
+		return false
+	}}
+	short := s.shrink(sc)
+	file := filepath.Join(os.TempDir(), fmt.Sprintf("dashstream-model-%d.json", sc.Seed))
+	if err := os.WriteFile(file, []byte(short.String()), 0o600); err != nil {
+		t.Error(err)
+	}
+	t.Errorf("seed %d: a script of %d parts, where there were %d, is in %s:\n%s", sc.Seed, short.weight(), sc.weight(), file, short)
+}
+
+// TestPlay plays one script in this process: for TestModel, which starts it,
+// since a panic or a hang must not end the others.
+func TestPlay(t *testing.T) {
+	if *playFlag == "" {
+		t.Skip("for TestModel")
+	}
+	b, err := os.ReadFile(*playFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc script
+	if err := json.Unmarshal(b, &sc); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := play(sc)
+		synctest.Wait()
+		out, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("\n%s%s\n", resultMark, out)
+	})
+}

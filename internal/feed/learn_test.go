@@ -27,3 +27,26 @@ func TestAReaderLearnsAPartitionWhoseAnnouncementIsGone(t *testing.T) {
 		}
 	}
 }
+
+// A partition that becomes known before CaughtUp may have held records when the
+// reader began: CaughtUp waits for it.
+func TestCaughtUpWaitsForAPartitionThatBecameKnown(t *testing.T) {
+	t.Parallel()
+	g := &generation{ring: newRing(1<<20, []int64{0}), ended: make(chan struct{}), added: map[int32]beginning{1: {}}}
+	g.parts = []*partition{{id: 0}, {id: 1}}
+	r := &Reader{g: g, cur: []int64{0}, seq: 1, target: []int64{1}}
+	g.ring.append(&Segment{Growth: &Growth{Start: map[int32]int64{1: 0}}})
+	g.ring.append(&Segment{Records: []Record{{Partition: 0}}, Moves: []Move{{Partition: 0, From: 0, Next: 1}}})
+	for {
+		step, ok, parked := r.TryNext()
+		if step.CaughtUp {
+			t.Fatal("caught up before the end of the new partition was asked for")
+		}
+		if !ok {
+			if parked {
+				t.Error("parked, so that nobody asks for the end of the new partition")
+			}
+			return
+		}
+	}
+}

@@ -236,6 +236,7 @@ func (r *Reader) grow(g *Growth) (Step, bool) {
 	for p := int32(len(r.cur)); g.announces(p); p++ {
 		r.cur = append(r.cur, -1)
 	}
+	r.awaitNew()
 	out := &Growth{Start: map[int32]int64{}}
 	for p, o := range g.Start {
 		if o >= 0 && r.cur[p] < 0 {
@@ -245,6 +246,14 @@ func (r *Reader) grow(g *Growth) (Step, bool) {
 	}
 	r.findBehind()
 	return Step{Growth: out}, len(out.Start) > 0
+}
+
+// awaitNew has CaughtUp wait for partitions that became known before it was said:
+// they may have held records when the reader began.
+func (r *Reader) awaitNew() {
+	for r.target != nil && len(r.target) < len(r.cur) {
+		r.target = append(r.target, unknown)
+	}
 }
 
 // begin returns where the reader begins a partition that became known.
@@ -291,6 +300,7 @@ func (r *Reader) learn(known []Partition) {
 			growth.Start[int32(p)] = r.cur[p]
 		}
 	}
+	r.awaitNew()
 	if len(growth.Start) > 0 {
 		r.pending = append(r.pending, Step{Growth: growth})
 	}

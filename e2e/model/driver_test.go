@@ -62,7 +62,7 @@ func (d *driver) create(partitions int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
 	var err error
-	if d.producer, err = kgo.NewClient(w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ManualFlushing(), kgo.MaxBufferedRecords(1_000_000))...); err != nil {
+	if d.producer, err = kgo.NewClient(w.kafka(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1_000_000))...); err != nil {
 		cancel()
 		return err
 	}
@@ -108,6 +108,8 @@ func (d *driver) event(e event) {
 		d.produce(d.partition(e), e.N)
 	case doTransaction, doAbort:
 		d.transaction(d.partition(e), e.N, e.Do == doTransaction)
+	case doSpoil:
+		d.spoil(d.partition(e), e.N)
 	case doLeaders:
 		w.cluster.ShufflePartitionLeaders()
 	case doFault:

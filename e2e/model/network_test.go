@@ -160,15 +160,17 @@ func (n *network) freeze(port int, d time.Duration) {
 	}
 }
 
-// open counts connections.
-func (n *network) open() int {
+// open lists the connections that one side at least has not closed.
+func (n *network) open() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	sum := 0
-	for _, c := range n.conns {
-		sum += len(c)
+	var list []string
+	for port, conns := range n.conns {
+		for c := range conns {
+			list = append(list, fmt.Sprintf("from %v to port %d: ended by the client: %v, by the server: %v", c.local, port, c.out.ended(), c.in.ended()))
+		}
 	}
-	return sum
+	return list
 }
 
 // pipe is one direction.
@@ -307,6 +309,12 @@ func (c *conn) forget() {
 	defer c.n.mu.Unlock()
 	delete(c.n.conns[c.port], c)
 	delete(c.n.conns[c.port], c.peer)
+}
+
+func (p *pipe) ended() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err != nil || p.reset
 }
 
 func (p *pipe) end(err error, drop bool) {

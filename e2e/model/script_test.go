@@ -2,6 +2,7 @@ package model
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
 )
@@ -42,6 +43,7 @@ const (
 	doProduce       verb = "produce"        // N records to P
 	doTransaction   verb = "transaction"    // N records to P, then a commit marker
 	doAbort         verb = "abort"          // N records to P, then an abort marker
+	doSpoil         verb = "spoil"          // N records to P that nobody can read
 	doLeaders       verb = "leaders"        // leaders move
 	doFault         verb = "fault"          // the next N requests What[0] for P fail
 	doCutBroker     verb = "cut-broker"     // node N loses its connections and is away for Ms
@@ -54,17 +56,16 @@ const (
 	doFreezeGateway verb = "freeze-gateway" // the way to N is dead for Ms
 )
 
-// trouble is what keeps a broker from answering.
-var trouble = map[verb]bool{doLeaders: true, doFault: true, doCutBroker: true, doFreezeBroker: true}
+// trouble is what keeps a broker from answering, or from finding a time.
+var trouble = map[verb]bool{doSpoil: true, doLeaders: true, doFault: true, doCutBroker: true, doFreezeBroker: true}
 
 // calm says that the brokers always answer.
 func (s script) calm() bool {
-	for _, e := range s.Events {
-		if trouble[e.Do] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.Events, func(e event) bool { return trouble[e.Do] })
+}
+
+func (s script) has(v verb) bool {
+	return slices.ContainsFunc(s.Events, func(e event) bool { return e.Do == v })
 }
 
 // clientPlan is a client: what it wants, and its sessions, each of which goes
@@ -111,9 +112,9 @@ func newScript(seed uint64, s size) script {
 	r := rand.New(rand.NewPCG(seed, 1))
 	sc := script{Seed: seed, Partitions: 1 + r.IntN(5), Gateways: 2 + r.IntN(2), LengthMs: s.lengthMs}
 	// Some runs are calm where others are not, or the faults would hide each other's.
-	weights := map[verb]int{doProduce: 1000, doTransaction: 20, doAbort: 10}
+	weights := map[verb]int{doProduce: 1000}
 	calm := r.IntN(6) == 0
-	for _, v := range []verb{doLeaders, doFault, doCutBroker, doFreezeBroker, doRetention, doGrow, doKillGateway, doStopGateway, doFreezeGateway} {
+	for _, v := range []verb{doTransaction, doAbort, doSpoil, doLeaders, doFault, doCutBroker, doFreezeBroker, doRetention, doGrow, doKillGateway, doStopGateway, doFreezeGateway} {
 		if r.IntN(3) > 0 && !(calm && trouble[v]) {
 			weights[v] = 1 + r.IntN(12)
 		}
@@ -138,7 +139,7 @@ func newScript(seed uint64, s size) script {
 	for at := 0; at < s.lengthMs; at += r.IntN(2 * meanMs) {
 		e := event{AtMs: at, Do: pick(), P: r.IntN(60)}
 		switch e.Do {
-		case doProduce, doTransaction, doAbort:
+		case doProduce, doTransaction, doAbort, doSpoil:
 			if e.N = 1 + r.IntN(3); r.IntN(50) == 0 {
 				e.N = 1 + r.IntN(200)
 			}
@@ -169,7 +170,7 @@ func newScript(seed uint64, s size) script {
 }
 
 var verbs = []verb{
-	doProduce, doTransaction, doAbort, doLeaders, doFault, doCutBroker, doFreezeBroker, doRetention, doGrow, doRecreate, doKillGateway, doStopGateway, doFreezeGateway,
+	doProduce, doTransaction, doAbort, doSpoil, doLeaders, doFault, doCutBroker, doFreezeBroker, doRetention, doGrow, doRecreate, doKillGateway, doStopGateway, doFreezeGateway,
 }
 
 func newClientPlan(r *rand.Rand, gateways int, s size) clientPlan {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -241,8 +242,8 @@ func play(sc script) result {
 	}
 	d.tearDown()
 	w.running.Wait()
-	if n := w.net.open(); n > 0 {
-		w.fail("%d connections are left", n)
+	if left := w.net.open(); len(left) > 0 {
+		w.fail("connections are left: %s", strings.Join(left, "; "))
 	}
 	r.Violations = w.violations
 	return r

@@ -1,0 +1,110 @@
+package model
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dashflow/dashstream/internal/streampb"
+)
+
+const noGzip = "this was never compressed"
+
+// spoiled is a range of offsets whose records no reader can have: a batch that
+// the broker took and that cannot be decompressed.
+type spoiled struct{ from, to int64 }
+
+// spoil writes a batch of n records that nobody can read. The broker looks at
+// its header and its checksum only.
+func (d *driver) spoil(p int32, n int) {
+	g := d.w.current()
+	g.send(p, n)
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 5000
+	t := kmsg.NewProduceRequestTopic()
+	info := d.w.cluster.TopicInfo(topic)
+	t.Topic, t.TopicID = topic, info.TopicID
+	part := kmsg.NewProduceRequestTopicPartition()
+	part.Partition, part.Records = p, spoiledBatch(n)
+	t.Partitions = append(t.Partitions, part)
+	req.Topics = append(req.Topics, t)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	// The answer may be lost while the batch is in the log: the oracle knows it by
+	// what it holds.
+	resp, err := req.RequestWith(ctx, d.producer)
+	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
+		return
+	}
+	g.ack(p, resp.Topics[0].Partitions[0].BaseOffset+int64(n)-1)
+}
+
+// spoiledBatch says that it is compressed with gzip, and is not. (Not zstd: kgo's
+// decoders for it hold channels of the bubble and are closed outside of it.)
+func spoiledBatch(n int) []byte {
+	now := time.Now().UnixMilli()
+	b := kmsg.RecordBatch{
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1, LastOffsetDelta: int32(n - 1), FirstTimestamp: now, MaxTimestamp: now,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(n), Records: []byte(noGzip),
+	}
+	const lengthAt, checksumAt, checkedAt = 8, 17, 21
+	raw := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[lengthAt:], uint32(len(raw)-lengthAt-4))
+	binary.BigEndian.PutUint32(raw[checksumAt:], crc32.Checksum(raw[checkedAt:], crc32.MakeTable(crc32.Castagnoli)))
+	return raw
+}
+
+// passSpoiled looks whether the first batch of an answer that could not be read
+// is a spoiled one, and has the oracle go on after it. The caller holds g.mu.
+func (l *partitionLog) passSpoiled(answer *kmsg.FetchResponseTopicPartition) bool {
+	for in := answer.RecordBatches; len(in) > 0; {
+		var b kmsg.RecordBatch
+		const lengthEnd = 12 // of what the length counts not
+		if len(in) < lengthEnd {
+			return false
+		}
+		one := in[:min(len(in), lengthEnd+int(binary.BigEndian.Uint32(in[lengthEnd-4:])))]
+		if err := b.ReadFrom(one); err != nil {
+			return false
+		}
+		end := b.FirstOffset + int64(b.LastOffsetDelta) + 1
+		if end > l.next {
+			if string(b.Records) != noGzip {
+				return false
+			}
+			l.spoiled = append(l.spoiled, spoiled{b.FirstOffset, end})
+			l.next = end
+			return true
+		}
+		in = in[len(one):]
+	}
+	return false
+}
+
+// verifySpoiled says what is wrong with how a client was told of offsets that
+// nobody can read, or "".
+func (l *partitionLog) verifySpoiled(start, at int64, gaps []*streampb.Gap) string {
+	for _, g := range gaps {
+		within := func(s spoiled) bool { return s.from <= g.GetFrom() && g.GetTo() <= s.to }
+		if g.GetReason() == streampb.Gap_REASON_UNREADABLE && !slices.ContainsFunc(l.spoiled, within) {
+			return fmt.Sprintf("%v, but what cannot be read is %v", g, l.spoiled)
+		}
+	}
+	for _, s := range l.spoiled {
+		told := max(s.from, start)
+		for _, g := range gaps {
+			if g.GetFrom() <= told {
+				told = max(told, g.GetTo())
+			}
+		}
+		if told < min(s.to, at) {
+			return fmt.Sprintf("offset %d cannot be read, and no gap names it (start %d, cursor %d)", told, start, at)
+		}
+	}
+	return ""
+}

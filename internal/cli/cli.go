@@ -173,12 +173,14 @@ func (prog Program) prepare() (command, *Process, error) {
 	}
 	source := settings.Source{Env: prog.Env, Flags: givenFlags(parsed)}
 	_, errRoot := settings.Load(g, source)
-	_, errCommand := settings.Load(target, source)
 	if _, tolerant := cmd.(showsBadSettings); tolerant {
-		errRoot, errCommand = nil, nil
-	}
-	if err := badSettings(errors.Join(errRoot, errCommand)); err != nil {
-		return nil, nil, err
+		_, _ = settings.Load(target, source)
+	} else {
+		values, errCommand := settings.Load(target, source)
+		files := settings.CheckFiles(target, values)
+		if err := badSettings(errors.Join(append([]error{errRoot, errCommand}, files...)...)); err != nil {
+			return nil, nil, err
+		}
 	}
 	return cmd, &Process{
 		Stdin: prog.Stdin, Stdout: prog.Stdout, Stderr: prog.Stderr, Log: g.Logging.logger(prog.Stderr), program: prog, flags: source.Flags,

@@ -92,10 +92,11 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 	}
 	add := func(name string, command any) {
 		values, err := settings.Load(command, settings.Source{Env: p.program.Env, Flags: p.flags})
+		files := settings.CheckFiles(command, values)
 		for _, v := range values {
 			report.add(name, v)
 		}
-		tell(err)
+		tell(errors.Join(append(files, err)...))
 	}
 	if wanted == "" {
 		for _, s := range sharedSettings() {
@@ -114,32 +115,10 @@ func (c *configCommand) report(p *Process) (configReport, []error, error) {
 		return report, nil, usageError(programName+" config", "no command %q; commands: %s", wanted, strings.Join(names, ", "))
 	}
 	add("", &root{Logging: defaultLogSettings()})
-	tell(report.checkFiles(p))
 	for _, u := range p.program.unknownVariables() {
 		report.Unknown = append(report.Unknown, configUnknown(u))
 	}
 	return report, errs, nil
-}
-
-// checkFiles marks the settings whose files a client could not use, where the report is about a command with a client.
-func (r *configReport) checkFiles(p *Process) error {
-	kafka, ok := kafkaSettings(p)
-	if !ok {
-		return nil
-	}
-	var errs []error
-	for _, e := range settings.Errors(kafka.CheckFiles()) {
-		i := slices.IndexFunc(r.Settings, func(s configSetting) bool { return s.Name == e.Name })
-		if i < 0 {
-			continue
-		}
-		r.Settings[i].Error = e.Why()
-		if from := r.Settings[i].From; from != "" {
-			e.Name = from
-		}
-		errs = append(errs, e)
-	}
-	return errors.Join(errs...)
 }
 
 // add merges a setting that several commands have with the same value; no command name means all.

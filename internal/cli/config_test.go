@@ -150,6 +150,31 @@ func TestConfigChecksFiles(t *testing.T) {
 	runCLI(t, env, "tail").want(t, ExitUsage, "KAFKA_SSL_CA_LOCATION=", "no.pem", "Try: dashstream config")
 	// One that does not connect needs no such file.
 	runCLI(t, env, "config", "version").want(t, ExitOK)
+
+	// Every command tells all of them at once, and so does config, with a mark at each and the name for programs.
+	env["DASHSTREAM_TOKEN_FILE"] = filepath.Join(dir, "no-token")
+	runCLI(t, env, "topics", "ensure").want(t, ExitUsage, "KAFKA_SASL_PASSWORD_FILE=", "KAFKA_SSL_CA_LOCATION=", "Try: dashstream config")
+	for _, args := range [][]string{{"gateway", "--listen", "0.0.0.0:0"}, {"config", "gateway"}} {
+		o := runCLI(t, env, args...)
+		o.want(t, ExitUsage, "KAFKA_SASL_PASSWORD_FILE=", "KAFKA_SSL_CA_LOCATION=", "DASHSTREAM_TOKEN_FILE=", "no-token", "no such file")
+		if n := strings.Count(o.stderr, ": error: "); n != 3 {
+			t.Errorf("%v: %d errors for three files: %s", args, n, o.stderr)
+		}
+		if args[0] == "config" && !strings.Contains(line(t, o, "DASHSTREAM_TOKEN_FILE"), "BAD: cannot be read") {
+			t.Errorf("the file is not marked: %s", o.stdout)
+		}
+	}
+	var report configReport
+	if err := json.Unmarshal([]byte(runCLI(t, env, "config", "-o", "json").stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, e := range report.Errors {
+		named[e.Name] = true
+	}
+	if len(report.Errors) != 3 || !named["DASHSTREAM_TOKEN_FILE"] || !named["KAFKA_SASL_PASSWORD_FILE"] || !named["KAFKA_SSL_CA_LOCATION"] {
+		t.Errorf("%+v", report.Errors)
+	}
 }
 
 // A URL pasted whole keeps its password to itself.

@@ -94,29 +94,38 @@ const (
 )
 
 func (s Settings) token() (string, error) {
+	bad := &settings.Error{Name: "DASHSTREAM_TOKEN"}
 	// A line break at its end is that of the file that it came from; nobody can send it in a header.
-	token, from := strings.TrimSpace(s.Token.Reveal()), "--token (DASHSTREAM_TOKEN)"
+	token := strings.TrimSpace(s.Token.Reveal())
+	refuse := func(format string, args ...any) (string, error) {
+		bad.Reason = fmt.Sprintf(format, args...)
+		return "", bad
+	}
 	if s.Token.IsSet() && token == "" {
-		return "", fmt.Errorf("%s: is blank", from)
+		return refuse("is blank")
 	}
 	if s.TokenFile != "" {
+		bad.Name, bad.Value = "DASHSTREAM_TOKEN_FILE", s.TokenFile
 		if s.Token.IsSet() {
-			return "", errors.New("--token (DASHSTREAM_TOKEN) and --token-file (DASHSTREAM_TOKEN_FILE): want one of them")
+			return refuse("DASHSTREAM_TOKEN is set too; want one of them")
 		}
 		b, err := readTokenFile(s.TokenFile)
 		if err != nil {
-			return "", fmt.Errorf("--token-file (DASHSTREAM_TOKEN_FILE): %w", err)
+			bad.Err = err
+			if path, ok := errors.AsType[*os.PathError](err); ok {
+				err = path.Err // the error says the path already
+			}
+			return refuse("cannot be read: %v", err)
 		}
-		token, from = strings.TrimSpace(string(b)), "--token-file (DASHSTREAM_TOKEN_FILE) "+s.TokenFile
-		if token == "" {
-			return "", fmt.Errorf("%s: the file is empty", from)
+		if token = strings.TrimSpace(string(b)); token == "" {
+			return refuse("the file is empty")
 		}
 	}
 	if token != "" && (len(token) < minTokenBytes || len(token) > maxTokenBytes) {
-		return "", fmt.Errorf("%s: %d bytes: want %d to %d", from, len(token), minTokenBytes, maxTokenBytes)
+		return refuse("a token of %d bytes: want %d to %d", len(token), minTokenBytes, maxTokenBytes)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s: has a space, a line break or another character that no header can carry: want printable ASCII", from)
+		return refuse("the token has a space, a line break or another character that no header can carry: want printable ASCII")
 	}
 	return token, nil
 }

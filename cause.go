@@ -46,7 +46,7 @@ func (p *Producer) cause(found, record error) error {
 		found = nil // the wait was over before the answer came
 	}
 	timedOut := record == nil || errors.Is(record, kgo.ErrRecordTimeout)
-	switch connect := p.hooks.connectError(); {
+	switch connect := p.hooks.Failure(); {
 	case !timedOut:
 		return p.explain(fmt.Errorf("topic %s: %w", p.cfg.kafka.Topic, record))
 	case found != nil:

@@ -135,7 +135,7 @@ func (p *Producer) Ready(ctx context.Context) error {
 	found, err := p.describe(ctx, topic)
 	switch {
 	case err != nil:
-		if cause := p.hooks.connectError(); cause != nil && ctx.Err() != nil {
+		if cause := p.hooks.Failure(); cause != nil && ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", err, cause) // the client tried until ctx ended; this is what it tried
 		}
 		return p.explain(fmt.Errorf("topic %s: %w", topic, err))

@@ -3,7 +3,6 @@ package dashstream
 import (
 	"context"
 	"errors"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -136,31 +135,10 @@ func (p *Producer) aborted(it *item) outcome {
 
 // hooks counts what the client tells only its hooks.
 type hooks struct {
+	kafkaclient.Connections
 	writes  atomic.Uint64 // produce requests of which a byte was written
 	retries atomic.Uint64
 	batches atomic.Uint64
-	connect atomic.Pointer[error] // why the last attempt to connect failed, nil after one that did not
-}
-
-// connectError returns why no connection to Kafka could be made, if so.
-func (h *hooks) connectError() error {
-	if err := h.connect.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// OnBrokerConnect implements kgo.HookBrokerConnect. err is also that of a TLS handshake or an authentication.
-func (h *hooks) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	switch kafkaclient.Classify(err) {
-	case "":
-		h.connect.Store(nil)
-	case kafkaclient.ClassCanceled, kafkaclient.ClassClosed: // by us; it says nothing
-	case kafkaclient.ClassTimeout: // perhaps only that a caller's time was over in an attempt
-		h.connect.CompareAndSwap(nil, &err)
-	default:
-		h.connect.Store(&err)
-	}
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -88,10 +89,18 @@ func Classify(err error) Class {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ClassCanceled
+	case isRefused(err):
+		return ClassRefused
+	}
+	network := classifyNetwork(err)
+	switch {
+	case network == ClassDNS:
+		return ClassDNS
+	// After what says why: a deadline only ends the attempts.
 	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return ClassTimeout
 	}
-	return classifyNetwork(err)
+	return network
 }
 
 // classifySecurity comes first: a handshake that ends with a timeout or a closed connection is a matter of TLS.
@@ -202,15 +211,38 @@ func classifyBroker(err error) Class {
 	return ClassOther
 }
 
+// isRefused reports a connection that was refused. Some dialers, such as those of proxies, keep only the text.
+func isRefused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), syscall.ECONNREFUSED.Error())
+}
+
+// refusedDial returns the attempt in err that was refused, where others failed differently; nil where it is not known.
+func refusedDial(err error) *net.OpError {
+	if op, ok := err.(*net.OpError); ok { //nolint:errorlint // each of the errors in err is looked at
+		if errors.Is(op, syscall.ECONNREFUSED) {
+			return op
+		}
+		return nil
+	}
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		return refusedDial(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if op := refusedDial(one); op != nil {
+				return op
+			}
+		}
+	}
+	return nil
+}
+
 func classifyNetwork(err error) Class {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsTimeout {
 			return ClassTimeout
 		}
 		return ClassDNS
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return ClassRefused
 	}
 	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
 		return ClassTimeout

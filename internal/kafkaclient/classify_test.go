@@ -46,6 +46,11 @@ func TestClassify(t *testing.T) {
 		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, kafkaclient.ClassNetwork, true},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, kafkaclient.ClassRefused, true},
 		{&net.DNSError{Name: "x", IsNotFound: true}, kafkaclient.ClassDNS, true},
+		// A deadline that ended the attempts does not hide what became of them.
+		{errors.Join(context.DeadlineExceeded, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), kafkaclient.ClassRefused, true},
+		{fmt.Errorf("%w: last: %v", context.DeadlineExceeded, syscall.ECONNREFUSED), kafkaclient.ClassRefused, true}, //nolint:errorlint // on purpose
+		{errors.Join(context.DeadlineExceeded, &net.DNSError{Name: "x", IsNotFound: true}), kafkaclient.ClassDNS, true},
+		{errors.Join(context.Canceled, syscall.ECONNREFUSED), kafkaclient.ClassCanceled, false},
 		{errors.New("something else"), kafkaclient.ClassOther, false},
 		{errors.Join(errors.New("first"), kerr.TopicAuthorizationFailed), kafkaclient.ClassAuthorization, false},
 	}

@@ -45,8 +45,8 @@ const (
 )
 
 // Explain adds the likely cause and the setting to change to an error of a Kafka client. Errors that explain themselves,
-// cancellation and nil come back as they are. errors.Is and errors.As see through the result. Settings.Explain knows
-// more: the values, and what was being done.
+// cancellation and nil come back as they are; errors that are joined are explained one by one. errors.Is and errors.As see
+// through the result. Settings.Explain knows more: the values, and what was being done.
 func Explain(err error) error { return explain(err, explainer{}) }
 
 // Explain is the package's Explain with the values of the settings and the operation that failed.
@@ -60,6 +60,16 @@ func explain(err error, x explainer) error {
 	}
 	if _, done := errors.AsType[*Explained](err); done {
 		return err
+	}
+	// What only stands side by side may have a cause each.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // a join that is wrapped is one error
+		each := slices.Clone(joined.Unwrap())
+		if len(each) > 1 && errors.Join(each...).Error() == err.Error() {
+			for i := range each {
+				each[i] = explain(each[i], x)
+			}
+			return errors.Join(each...)
+		}
 	}
 	cause, fix := x.explain(err)
 	if cause == "" {
@@ -89,6 +99,9 @@ func (x explainer) explain(err error) (cause, fix string) {
 	case ClassDNS:
 		return x.name(err)
 	case ClassRefused:
+		if op := refusedDial(err); op != nil {
+			err = op
+		}
 		return "nothing listens at " + address(err), "start the broker, or correct " + x.whereFrom(err)
 	case ClassTimeout:
 		return x.timeout(err)

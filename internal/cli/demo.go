@@ -129,12 +129,8 @@ func (c *demoCommand) Run(ctx context.Context, p *Process) error {
 	report, err := demo.Run(ctx, o, producer)
 	var lost *demo.LostError
 	if err != nil && !errors.As(err, &lost) {
-		return errors.Join(err, producer.Close(context.WithoutCancel(ctx)))
+		return err
 	}
-	// Everything has its outcome by now, or was given up for lost: whether the rest arrives is not waited for again.
-	done, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	_ = producer.Close(done)
 	return errors.Join(c.print(p, report), err, c.unfinished(report))
 }
 
@@ -206,10 +202,10 @@ func (c *demoCommand) print(p *Process, r demo.Report) error {
 		return err
 	}
 	var t table
-	t.row("TYPE", "EMITTED", "ACKED", "DROPPED", "FAILED", "IN FLIGHT")
+	t.row("TYPE", "EMITTED", "ACKED", "DROPPED", "FAILED")
 	row := func(name string, m demo.Messages) {
 		cells := []string{name}
-		for _, n := range []uint64{m.Emitted, m.Acked, m.Dropped, m.Failed, m.InFlight} {
+		for _, n := range []uint64{m.Emitted, m.Acked, m.Dropped, m.Failed} {
 			cells = append(cells, strconv.FormatUint(n, 10))
 		}
 		t.row(cells...)

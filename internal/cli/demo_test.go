@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,8 +66,13 @@ func TestDemo(t *testing.T) {
 	// Nobody waited for the acknowledgements, so they count as lost.
 	o = runCLI(t, env, "demo", "--runs", "8", "--speed", "0", "--flush-timeout-secs", "0")
 	o.want(t, ExitFailure, "messages were not acknowledged")
-	if !strings.Contains(o.stdout, "\ntotal ") {
-		t.Errorf("no report: %s", o.stdout)
+	var emitted, acked, dropped, failed uint64
+	if _, err := fmt.Sscanf(line(t, o, "total"), "total %d %d %d %d", &emitted, &acked, &dropped, &failed); err != nil || emitted != acked+dropped+failed {
+		t.Errorf("%v: messages without an outcome: %s", err, o.stdout)
+	}
+	// The error tells the same account.
+	if says := fmt.Sprintf("%d of %d messages were not acknowledged: %d dropped, %d failed\n", dropped+failed, emitted, dropped, failed); !strings.Contains(o.stderr, says) {
+		t.Errorf("not %q: %s", says, o.stderr)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/dashflow/dashstream/internal/app"
 	"github.com/dashflow/dashstream/internal/demo"
@@ -117,9 +116,6 @@ func demoJob(o demo.Options, log *slog.Logger) app.Job {
 			log.Warn("telemetry of the demo was lost", "error", lost)
 			err = nil
 		}
-		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = producer.Close(done) // what there was to wait for, Run has waited for
 		return err
 	}}
 }

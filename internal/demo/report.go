@@ -46,13 +46,12 @@ type Report struct {
 	Reasons map[string]uint64
 }
 
-// Messages is an account: Emitted = Acked + Dropped + Failed + InFlight.
+// Messages is an account: Emitted = Acked + Dropped + Failed.
 type Messages struct {
-	Emitted  uint64 `json:"emitted"`
-	Acked    uint64 `json:"acked"`
-	Dropped  uint64 `json:"dropped"`
-	Failed   uint64 `json:"failed"`
-	InFlight uint64 `json:"in_flight"`
+	Emitted uint64 `json:"emitted"`
+	Acked   uint64 `json:"acked"`
+	Dropped uint64 `json:"dropped"`
+	Failed  uint64 `json:"failed"`
 }
 
 // Lost is what was not acknowledged.
@@ -63,7 +62,7 @@ type LostError struct{ Report Report }
 
 func (e *LostError) Error() string {
 	t := e.Report.Total
-	return fmt.Sprintf("%d of %d messages were not acknowledged: %d dropped, %d failed, %d still in flight", t.Lost(), t.Emitted, t.Dropped, t.Failed, t.InFlight)
+	return fmt.Sprintf("%d of %d messages were not acknowledged: %d dropped, %d failed", t.Lost(), t.Emitted, t.Dropped, t.Failed)
 }
 
 // account fills in what the producer did between two moments.
@@ -74,7 +73,6 @@ func (r *Report) account(before, after dashstream.Stats) {
 		m := Messages{
 			Emitted: a.Emitted - b.Emitted, Acked: a.Acked - b.Acked, Dropped: a.DroppedTotal() - b.DroppedTotal(), Failed: a.FailedTotal() - b.FailedTotal(),
 		}
-		m.InFlight = m.Emitted - m.Acked - m.Dropped - m.Failed
 		if m.Emitted > 0 {
 			r.Types[strings.ToLower(strings.TrimPrefix(kind.String(), "MESSAGE_TYPE_"))] = m
 		}
@@ -82,7 +80,6 @@ func (r *Report) account(before, after dashstream.Stats) {
 		r.Total.Acked += m.Acked
 		r.Total.Dropped += m.Dropped
 		r.Total.Failed += m.Failed
-		r.Total.InFlight += m.InFlight
 	}
 	b, a := before.Total(), after.Total()
 	for i := range dashstream.DropReasonCount {

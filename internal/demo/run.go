@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dashflow/dashstream"
 )
 
-// Run plays until it is done or ctx ends, then flushes the producer. The runs that are under way when ctx ends are ended
-// properly, which is no error. Messages that the producer sends for others meanwhile are in the report too.
+// Run plays until it is done or ctx ends, then closes the producer, in any case: each message has its outcome in the
+// report, since nothing is in flight any more. The runs that are under way when ctx ends are ended properly, which is no
+// error. Messages that the producer sends for others meanwhile are in the report too.
 //
 // One goroutine plays all runs, step by step in the order of the scripts' time: which step follows which is decided by
 // the seed alone, at any pace.
@@ -29,7 +31,7 @@ type pace struct {
 func run(ctx context.Context, o Options, producer *dashstream.Producer, pace pace) (Report, error) {
 	report := Report{Seed: o.Seed, Runs: map[Outcome]int{}, Scenarios: map[string]int{}}
 	if err := o.Validate(); err != nil {
-		return report, err
+		return report, errors.Join(err, producer.Close(context.WithoutCancel(ctx)))
 	}
 	before := producer.Stats()
 	began := pace.now()
@@ -42,7 +44,7 @@ func run(ctx context.Context, o Options, producer *dashstream.Producer, pace pac
 	}
 	err := s.play(ctx)
 	s.interrupt()
-	_ = producer.Flush(context.WithoutCancel(ctx)) // for as long as the producer's timeout allows; the accounts tell how it went
+	_ = producer.Close(context.WithoutCancel(ctx)) // waits as long as the producer's timeout allows; the accounts tell how it went
 	report.Elapsed = pace.now().Sub(began)
 	report.account(before, producer.Stats())
 	if err == nil && report.Total.Lost() > 0 {

@@ -374,13 +374,19 @@ func TestLossIsReported(t *testing.T) {
 	if !errors.As(err, &lost) || lost.Report.Total != report.Total {
 		t.Fatalf("%v", err)
 	}
-	if got := report.Total; got.Acked != 0 || got.Lost() != got.Emitted || got.Emitted != got.Dropped+got.Failed+got.InFlight || got.Emitted == 0 {
+	if got := report.Total; got.Acked != 0 || got.Lost() != got.Emitted || got.Emitted != got.Dropped+got.Failed || got.Emitted == 0 {
 		t.Errorf("%+v", got)
+	}
+	reasons := uint64(0)
+	for _, n := range report.Reasons {
+		reasons += n
+	}
+	if reasons != report.Total.Lost() {
+		t.Errorf("%d messages are lost, there are reasons for %d: %v", report.Total.Lost(), reasons, report.Reasons)
 	}
 	if report.Elapsed < 300*time.Millisecond || report.Elapsed > 20*time.Second || report.Runs[Completed] != 2 {
 		t.Errorf("%+v", report)
 	}
-	_ = p.Close(t.Context())
 }
 
 func TestOptions(t *testing.T) {

@@ -19,8 +19,9 @@ import (
 // timeouts that probes are usually given, plus room for the answer.
 const checkTimeout = 2 * time.Second
 
-// maxReason bounds a reason in bytes: it can hold text that came from elsewhere.
-const maxReason = 512
+// maxReason bounds the reasons of a check in bytes: they can hold text that came
+// from elsewhere.
+const maxReason = 2048
 
 // Health collects what a process says of itself. Register while building the
 // process; every method may be called from any goroutine.
@@ -58,7 +59,7 @@ const (
 type Item struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Reason is empty when OK.
+	// Reason is empty when OK; several reasons are separated by "; ".
 	Reason string `json:"reason,omitempty"`
 	// SinceBeatMS is the time since a loop's last beat; readiness has none.
 	SinceBeatMS *int64 `json:"since_beat_ms,omitempty"`
@@ -150,7 +151,7 @@ type checkRun struct {
 }
 
 // Check registers a question that must be answered with nil for the process to
-// be ready. It gets a context that ends after two seconds, and when it does not
+// be ready. Each line of the error is a reason. The question gets a context that ends after two seconds, and when it does not
 // return by then the answer is that it hangs.
 func (h *Health) Check(name string, ask func(context.Context) error) {
 	h.mu.Lock()
@@ -283,9 +284,11 @@ func (h *Health) answer(w http.ResponseWriter, r *http.Request, rep Report) {
 	}
 }
 
-// oneLine makes s fit one line of n bytes: control characters become spaces and
-// the cut is on a rune boundary.
+// oneLine makes s fit one line of n bytes: what stood on lines of its own is
+// separated by "; ", other control characters become spaces and the cut is on a
+// rune boundary.
 func oneLine(s string, n int) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

@@ -96,13 +96,13 @@ func TestReadyNamesEveryReason(t *testing.T) {
 	t.Parallel()
 	h := NewHealth()
 	feed := h.Condition("feed", "starting")
-	brokerErr := errors.New("dial tcp 127.0.0.1:9092: connection refused\nsecond line")
+	brokerErr := errors.Join(errors.New("dial tcp 127.0.0.1:9092: connection refused"), errors.New("broker 0 has not answered\tfor 12s"))
 	h.Check("kafka", func(context.Context) error { return brokerErr })
 	h.Check("fine", func(context.Context) error { return nil })
 	h.Check("broken", func(context.Context) error { panic("nil map") })
 
 	code, body := probe(t, h.Readyz(), "/readyz")
-	want := "feed: starting\nkafka: dial tcp 127.0.0.1:9092: connection refused second line\nbroken: the check panicked: nil map\n"
+	want := "feed: starting\nkafka: dial tcp 127.0.0.1:9092: connection refused; broker 0 has not answered for 12s\nbroken: the check panicked: nil map\n"
 	if code != http.StatusServiceUnavailable || body != want {
 		t.Fatalf("readyz = %d %q, want 503 %q", code, body, want)
 	}
@@ -111,6 +111,9 @@ func TestReadyNamesEveryReason(t *testing.T) {
 	var rep Report
 	if err := json.Unmarshal([]byte(body), &rep); err != nil || code != http.StatusServiceUnavailable {
 		t.Fatalf("verbose: %d %q: %v", code, body, err)
+	}
+	if want := "dial tcp 127.0.0.1:9092: connection refused; broker 0 has not answered for 12s"; rep.Items[1].Reason != want {
+		t.Errorf("verbose: reason %q, want %q", rep.Items[1].Reason, want)
 	}
 	if len(rep.Items) != 4 || rep.Items[2] != (Item{Name: "fine", OK: true}) || rep.Status != "unavailable" {
 		t.Errorf("verbose report = %+v", rep)

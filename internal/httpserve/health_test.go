@@ -204,14 +204,14 @@ func TestAProbeThatGivesUpDoesNotWait(t *testing.T) {
 func TestReasonsAreOneBoundedLine(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		"", "plain", "a\r\nb: forged\x1b[31m", strings.Repeat("é", 600), strings.Repeat("a", 511) + "€", "\xff\xfe", strings.Repeat("\xe2\x82", 400),
+		"", "plain", "a\r\nb: forged\x1b[31m", strings.Repeat("é", maxReason), strings.Repeat("a", maxReason-1) + "€", "\xff\xfe", strings.Repeat("\xe2\x82", maxReason),
 	} {
 		got := oneLine(in, maxReason)
 		if len(got) > maxReason || !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x1b") {
 			t.Errorf("oneLine(%.20q) = %q (%d bytes)", in, got, len(got))
 		}
 	}
-	if got := oneLine("a\nb", 10); got != "a b" {
+	if got := oneLine("a\nb\tc\n", 10); got != "a; b c" {
 		t.Errorf("oneLine = %q", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/redact"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -135,10 +136,7 @@ func (p *Producer) Ready(ctx context.Context) error {
 	found, err := p.describe(ctx, topic)
 	switch {
 	case err != nil:
-		if cause := p.hooks.Failure(); cause != nil && ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", err, cause) // the client tried until ctx ended; this is what it tried
-		}
-		return p.explain(fmt.Errorf("topic %s: %w", topic, err))
+		return p.explain(fmt.Errorf("topic %s: %w", topic, kafkaclient.WithFailure(err, p.hooks.Failure())))
 	case found == 0:
 		return fmt.Errorf("topic %s has no partitions", topic)
 	default:

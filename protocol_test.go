@@ -1,8 +1,10 @@
 package dashstream_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +135,42 @@ func TestProtocolIsWhatIsWritten(t *testing.T) {
 	}
 	if len(want) != len(llmEnd.Attributes) {
 		t.Errorf("the example has the attributes %q, the SDK writes %d", want, len(llmEnd.Attributes))
+	}
+}
+
+// A client that reads JSON can apply state with what docs/protocol.md says of operations: its example is what it says.
+func TestProtocolShowsPatches(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), `    {"stateDiff": `)
+	message, rest, _ := strings.Cut(`{"stateDiff": `+rest, "\n\n")
+	_, patch, _ := strings.Cut(rest, "\n\n")
+	patch, _, _ = strings.Cut(patch, "\n\n")
+	var shown pb.DashStreamMessage
+	if err := protojson.Unmarshal([]byte(strings.ReplaceAll(message, "…", "")), &shown); err != nil {
+		t.Fatalf("%v\n%s", err, message)
+	}
+	got := []map[string]any{}
+	for _, o := range shown.GetStateDiff().GetOperations() {
+		op := map[string]any{"op": strings.ToLower(strings.TrimPrefix(o.Op.String(), "OP_TYPE_")), "path": o.Path}
+		if len(o.Value) > 0 {
+			var value any
+			if err := json.Unmarshal(o.Value, &value); err != nil {
+				t.Fatalf("%s: %v", o, err)
+			}
+			op["value"] = value
+		}
+		got = append(got, op)
+	}
+	want := []map[string]any{}
+	if err := json.Unmarshal([]byte(patch), &want); err != nil {
+		t.Fatalf("%v\n%s", err, patch)
+	}
+	if len(got) != 3 || !reflect.DeepEqual(got, want) {
+		t.Errorf("the message says %v, the patch %v", got, want)
 	}
 }
 

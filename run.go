@@ -32,9 +32,16 @@ type RunSpec struct {
 // Graph describes a graph. Manifest and Schema are encoded as JSON; a json.RawMessage or a string that is JSON is sent as
 // it is. Beyond 500 KiB they are replaced by their size, SHA-256 and beginning.
 type Graph struct {
-	Name       string
-	Manifest   any
-	Schema     any
+	Name string
+	// Manifest is the nodes and edges by name, and Schema the same in order, for drawing:
+	//
+	//	{"entry_point": "plan", "nodes": {"plan": {"kind": "llm"}, "answer": {}}, "edges": {"plan": [{"to": "answer"}]}}
+	//	{"entry_point": "plan", "nodes": [{"id": "plan"}, {"id": "answer"}], "edges": [{"from": "plan", "to": "answer"}]}
+	//
+	// Either will do: readers take both forms in both. docs/protocol.md (Graphs) has the other members that they know.
+	Manifest any
+	Schema   any
+	// SchemaID names this version of the graph, however the program likes.
 	SchemaID   string
 	EntryPoint string
 	// Nodes and Edges count; 0 means unknown.

@@ -70,8 +70,8 @@ func agent(ctx context.Context, p *dashstream.Producer, thread string, pace time
 		Graph: dashstream.Graph{
 			Name: "weather", EntryPoint: "plan", Nodes: 2, Edges: 1,
 			Manifest: map[string]any{
-				"nodes": []map[string]string{{"id": "plan"}, {"id": "answer"}},
-				"edges": []map[string]string{{"from": "plan", "to": "answer"}},
+				"nodes": map[string]any{"plan": map[string]string{"kind": "tool"}, "answer": map[string]string{"kind": "llm"}},
+				"edges": map[string]any{"plan": []map[string]string{{"to": "answer"}}},
 			},
 		},
 		InitialState: s,

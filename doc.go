@@ -79,9 +79,10 @@
 // passwords and their like. See [WithRedactionPatterns] and [WithRedactionNames] for more. State is compared after it was
 // redacted. The thread's id is kept, unless it holds a secret itself: then its SHA-256 is sent in its place.
 //
-// Not found are secrets without a form of their own under names that say nothing, secrets that are encoded (but for
-// escapes of URLs and quotes), and secrets that are split: over messages, over the elements of a list. Passwords in
-// sentences are found as far as they look like one. docs/producer.md has the list. The chunks of one model call are
+// Not found are secrets without a form of their own under names that say nothing, secrets that are split (over messages,
+// over the elements of a list), and most that are encoded; those that are found encoded are escapes of URLs and quotes,
+// private keys in base64, and the user:password of Basic. Passwords in sentences are found as far as they look like one.
+// docs/producer.md has the list. The chunks of one model call are
 // searched as one text, as [LLM.Token] says.
 //
 // # Sizes

@@ -225,8 +225,9 @@ func WithRedactionPatterns(patterns ...*regexp.Regexp) Option {
 	}}
 }
 
-// WithRedactionNames makes values of these fields secrets, beside the built-in names. Case, separators and what stands
-// before do not matter: "ssn" is also User_SSN.
+// WithRedactionNames makes values of these fields secrets, beside the built-in names and by the rule of password. Case,
+// separators and what stands before do not matter: "ssn" is also User_SSN. What stands behind matters only where its last
+// word says that the field is about the secret: "ssn" is also ssns, ssn2 and ssn_of_customer, but not ssn_length.
 func WithRedactionNames(names ...string) Option {
 	return option(func(c *config) { c.redactNames = append(c.redactNames, names...) })
 }

@@ -11,6 +11,28 @@ import (
 	"github.com/dashflow/dashstream/internal/testkafka"
 )
 
+// A name that a program adds follows the rule that the documentation of WithRedactionNames tells.
+func TestRedactionNamesFollowTheirRule(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	p := newProducer(t, c, topic, dashstream.WithRedactionNames("ssn"))
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t", InitialState: map[string]string{
+		"ssn": "hide", "User_SSN": "hide", "ssns": "hide", "ssn2": "hide", "ssn_of_customer": "hide", "ssn_length": "show", "lessness": "show",
+	}})
+	run.End(nil)
+	flush(t, p)
+	for _, r := range readAll(t, c, topic) {
+		if state := r.msg.GetEvent().GetAttributes()["initial_state_json"].GetStringValue(); state != "" {
+			if strings.Contains(state, "hide") || strings.Count(state, "show") != 2 {
+				t.Errorf("%s", state)
+			}
+			return
+		}
+	}
+	t.Error("no state")
+}
+
 func env(vars map[string]string) dashstream.Option {
 	return dashstream.FromLookup(func(name string) (string, bool) {
 		v, ok := vars[name]

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -38,6 +39,7 @@ type config struct {
 	kafka     kafkaclient.Settings
 	kafkaOpts []kgo.Opt
 	clientID  string
+	envNames  []string // of the environment, where it is read
 	logger    *slog.Logger
 	clock     func() time.Time
 	trace     func(context.Context) (traceparent, tracestate string)
@@ -84,15 +86,28 @@ func newConfig(opts []Option) (config, error) {
 		}
 	}
 	errs = append(errs, c.kafka.Validate())
+	for _, u := range producersettings.Unknown(c.envNames, &c.kafka) {
+		c.logger.Warn("no setting has the name of this variable", "name", u.Name, "nearest", u.Nearest)
+	}
 	return c, errors.Join(errs...)
 }
 
 // FromEnv reads the environment: the Kafka variables (KAFKA_BROKERS, KAFKA_TOPIC, KAFKA_TENANT_ID,
 // KAFKA_SECURITY_PROTOCOL and the others of docs/configuration.md), DASHFLOW_STATE_REDACT and
-// DASHFLOW_FLUSH_TIMEOUT_SECS. Without it, New reads no environment.
-func FromEnv() Option { return FromLookup(os.LookupEnv) }
+// DASHFLOW_FLUSH_TIMEOUT_SECS. Without it, New reads no environment. A variable that begins with DASHSTREAM_ and is no
+// setting is told to the logger of WithLogger: it is a misspelt one, most likely.
+func FromEnv() Option {
+	values := FromLookup(os.LookupEnv)
+	return Option{env: true, apply: func(c *config) error {
+		for _, variable := range os.Environ() {
+			name, _, _ := strings.Cut(variable, "=")
+			c.envNames = append(c.envNames, name)
+		}
+		return values.apply(c)
+	}}
+}
 
-// FromLookup is FromEnv over another source of variables than the process.
+// FromLookup is FromEnv over another source of variables than the process. Misspelt names are not looked for there.
 func FromLookup(lookup func(name string) (value string, ok bool)) Option {
 	return Option{env: true, apply: func(c *config) error {
 		kafka, err := kafkaclient.FromEnv(settings.Lookup(lookup))

@@ -1,7 +1,9 @@
 package dashstream_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,24 @@ import (
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/testkafka"
 )
+
+// A misspelt variable is told to who listens; one of a gateway that shares the environment is none.
+func TestMisspeltVariableIsTold(t *testing.T) {
+	t.Setenv("DASHSTREAM_TPIC", "y")
+	t.Setenv("DASHSTREAM_TOKEN_FILE", "/run/secrets/token")
+	var log bytes.Buffer
+	p, err := dashstream.New(dashstream.FromEnv(), dashstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if says := log.String(); !strings.Contains(says, "level=WARN") || !strings.Contains(says, "name=DASHSTREAM_TPIC nearest=DASHSTREAM_TOPIC") ||
+		strings.Count(says, "\n") != 1 {
+		t.Errorf("%s", says)
+	}
+}
 
 // A name that a program adds follows the rule that the documentation of WithRedactionNames tells.
 func TestRedactionNamesFollowTheirRule(t *testing.T) {

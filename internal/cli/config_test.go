@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/producersettings"
 	"github.com/dashflow/dashstream/internal/settings"
 )
 
@@ -222,6 +224,28 @@ func TestReferenceIsCurrent(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Programs with the SDK may share their environment with the commands, so they take none of their variables for misspelt.
+func TestSDKKnowsTheVariablesOfCommands(t *testing.T) {
+	t.Parallel()
+	var names []string
+	targets := []any{&root{}}
+	for _, l := range leaves(commandList()) {
+		targets = append(targets, l.command)
+	}
+	for _, target := range targets {
+		fields, err := settings.Fields(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range fields {
+			names = append(names, f.Envs...)
+		}
+	}
+	if unknown := producersettings.Unknown(names, new(kafkaclient.Default())); len(unknown) > 0 {
+		t.Errorf("the SDK would warn of %v", unknown)
 	}
 }
 

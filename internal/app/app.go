@@ -122,8 +122,9 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	explain := func(err error) error { return a.kafka.Explain(kafkaclient.OpConsume, err) }
 	a.gateway, err = gateway.New(cfg, gateway.Deps{
-		Feed: feed.Deps{Options: clientOptions}, Logger: a.log, Registerer: a.registry,
+		Feed: feed.Deps{Options: clientOptions, Explain: explain}, Logger: a.log, Registerer: a.registry,
 	})
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.undo.add("http server", a.http.Stop)
-	a.health.Check("kafka", func(context.Context) error { return kafkaclient.Explain(a.gateway.Feed().Ready()) })
+	a.health.Check("kafka", func(context.Context) error { return explain(a.gateway.Feed().Ready()) })
 	return nil
 }
 

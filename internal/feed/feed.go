@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
 // Config says what to read and how much memory to use. Start from
@@ -98,6 +100,9 @@ type Feed struct {
 	cfg      Config
 	log      *slog.Logger
 	observer Observer
+	explain  func(error) error
+	// connections knows why a broker cannot be connected to.
+	connections kafkaclient.Connections
 
 	// Long polls, reads of old records and questions each have a client of
 	// their own: a broker answers the requests of one connection in turn.
@@ -129,6 +134,9 @@ type Deps struct {
 	Options  []kgo.Opt
 	Logger   *slog.Logger
 	Observer Observer
+	// Explain adds the likely cause to an error for the log; nil adds what
+	// [kafkaclient.Explain] knows.
+	Explain func(error) error
 }
 
 // New makes a feed. It does not talk to a broker yet; Close frees what New
@@ -144,10 +152,13 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 	if f.observer == nil {
 		f.observer = noObserver{}
 	}
+	if f.explain = deps.Explain; f.explain == nil {
+		f.explain = kafkaclient.Explain
+	}
 	f.background, f.stop = context.WithCancel(context.Background())
 	// A client answers questions about metadata from what it learnt less than
 	// this long ago; a leader that moved is asked for sooner than by default.
-	options := append(slices.Clone(deps.Options), kgo.MetadataMinAge(minBackoff*2), kgo.MaxDecompressBatchBytes(int(min(cfg.BatchBytes, math.MaxInt32))))
+	options := append(slices.Clone(deps.Options), kgo.MetadataMinAge(minBackoff*2), kgo.MaxDecompressBatchBytes(int(min(cfg.BatchBytes, math.MaxInt32))), kgo.WithHooks(&f.connections))
 	var clients [3]*kgo.Client
 	for i := range clients {
 		cl, err := kgo.NewClient(options...)
@@ -180,8 +191,13 @@ func (f *Feed) Close() {
 }
 
 // Run reads until ctx ends and then returns nil. It never gives up: what fails
-// is retried and shows in [Feed.Ready].
+// is retried, shows in [Feed.Ready], and is logged where it lasts.
 func (f *Feed) Run(ctx context.Context) error {
+	watch, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { f.watch(watch) })
+	defer watching.Wait()
+	defer cancel()
 	var prev *generation
 	reason := ResetReason(0)
 	for fails := 1; ctx.Err() == nil; fails++ {
@@ -305,43 +321,6 @@ func (f *Feed) CacheBytes() int64 {
 	return 0
 }
 
-// failingAfter is how long a failure, or the silence of a broker, lasts before the
-// feed is not ready: a leader election takes a few seconds and is no reason to
-// send clients away.
-const failingAfter = 10 * time.Second
-
-// Ready returns nil while every partition is being read, or what is wrong now.
-func (f *Feed) Ready() error {
-	g := f.gen.Load()
-	f.mu.Lock()
-	err, since := f.lastErr, f.errSince
-	f.mu.Unlock()
-	if g == nil {
-		if err == nil {
-			return ErrNotReady
-		}
-		return err
-	}
-	var errs []error
-	now := time.Now()
-	if err != nil && now.Sub(since) > failingAfter {
-		errs = append(errs, err)
-	}
-	if s := f.super.Load(); s != nil {
-		for broker, l := range s.loops() {
-			if d := l.silence(now); d > liveMaxWait+failingAfter {
-				errs = append(errs, fmt.Errorf("broker %d has not answered a read for %v", broker, d.Round(time.Second)))
-			}
-		}
-	}
-	for _, p := range g.partitions() {
-		if p.Err != nil && now.Sub(p.ErrSince) > failingAfter {
-			errs = append(errs, p.Err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // LastBeat returns when the reading loops were last seen to go on, all of them. It
 // moves whether or not there are records and whether or not the brokers answer.
 func (f *Feed) LastBeat() time.Time {
@@ -376,26 +355,6 @@ func (f *Feed) beat() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastBeat = time.Now()
-}
-
-func (f *Feed) noteMetadata(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err == nil {
-		f.lastErr = nil
-		return
-	}
-	if f.lastErr == nil {
-		f.errSince = time.Now()
-		f.log.Warn("reading the topic's metadata fails", "error", err)
-	}
-	f.lastErr = err
-}
-
-func (f *Feed) lastError() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lastErr
 }
 
 // ends lists the high watermark of every partition as it is after the call

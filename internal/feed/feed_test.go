@@ -32,7 +32,12 @@ func startFeed(t *testing.T, c *testkafka.Cluster, topic string, change func(*fe
 
 func runFeed(t *testing.T, cfg feed.Config, brokers []string, more ...kgo.Opt) *feed.Feed {
 	t.Helper()
-	f, err := feed.New(cfg, feed.Deps{Options: append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, more...)})
+	return runWith(t, cfg, feed.Deps{Options: append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, more...)})
+}
+
+func runWith(t *testing.T, cfg feed.Config, deps feed.Deps) *feed.Feed {
+	t.Helper()
+	f, err := feed.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
 // generation is one incarnation of the topic: as long as it lives, an offset
@@ -97,7 +99,7 @@ func (f *Feed) lookUp(ctx context.Context) (topicState, error) {
 		req.Topics = append(req.Topics, t)
 		var err error
 		if resp, err = req.RequestWith(ctx, cl); err != nil {
-			return topicState{}, fmt.Errorf("read metadata of topic %q: %w", f.cfg.Topic, err)
+			return topicState{}, fmt.Errorf("read metadata of topic %q: %w", f.cfg.Topic, kafkaclient.WithFailure(err, f.connections.Failure()))
 		}
 	}
 	if len(resp.Topics) != 1 {

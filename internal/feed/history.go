@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
 const (
@@ -227,7 +229,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait,
 	})
 	if err != nil {
-		return nil, err
+		return nil, kafkaclient.WithFailure(err, h.f.connections.FailureOf(leader))
 	}
 	if len(answers) != 1 {
 		return nil, fmt.Errorf("fetch partition %d at offset %d: the broker left it out", p, offset)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
 // Live reading: one goroutine for each broker that leads a partition, long
@@ -181,7 +183,7 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerL
 			return
 		}
 		if err != nil {
-			s.requestFailed(positions, err)
+			s.requestFailed(positions, kafkaclient.WithFailure(err, s.f.connections.FailureOf(broker)))
 			continue
 		}
 		loop.answered()

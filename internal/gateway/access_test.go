@@ -52,15 +52,22 @@ func get(t *testing.T, url string, header http.Header) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp.StatusCode, readBody(t, resp)
+}
+
+// readBody returns the body of an answer, but for that of an event stream, which
+// does not end.
+func readBody(t *testing.T, resp *http.Response) string {
+	t.Helper()
 	defer func() { _ = resp.Body.Close() }()
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		return resp.StatusCode, ""
+		return ""
 	}
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(b)
+	return string(b)
 }
 
 func TestATokenIsAskedOfEveryClient(t *testing.T) {

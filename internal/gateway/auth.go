@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -32,28 +33,32 @@ func sameSecret(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// originAllowed keeps other sites' pages from reading the stream with the
-// browser of somebody who may: a request with an Origin header must come from
-// the gateway's own page or from a configured origin.
-func (g *Gateway) originAllowed(r *http.Request) bool {
+// checkOrigin keeps other sites' pages from reading the stream with the browser
+// of somebody who may: a request with an Origin header must come from the
+// gateway's own page or from a configured origin. It returns why not.
+func (g *Gateway) checkOrigin(r *http.Request) error {
 	// A page can make its own name point at loopback (DNS rebinding) and then
 	// is same-origin by name, with or without an Origin header. Without a
 	// token, the name must be one that only this machine has, or configured.
 	if g.cfg.Token == "" && !g.cfg.Open && !isLoopbackHost(r.Host) && !g.configuredHost(r.Host) {
-		return false
+		return fmt.Errorf("host %q: without a token, want a name or an address of this machine, or the host of an origin in --allowed-origins (DASHSTREAM_ALLOWED_ORIGINS)", clip(r.Host, maxNamed))
 	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
-		return true
+		return nil
 	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return false
+	if u, err := url.Parse(origin); err == nil && u.Host != "" {
+		if strings.EqualFold(u.Host, r.Host) || slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
+			return o == "*" || strings.EqualFold(o, origin)
+		}) {
+			return nil
+		}
 	}
-	return strings.EqualFold(u.Host, r.Host) || slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
-		return o == "*" || strings.EqualFold(o, origin)
-	})
+	return fmt.Errorf("origin %q: want that of the gateway's own page, or one in --allowed-origins (DASHSTREAM_ALLOWED_ORIGINS)", clip(origin, maxNamed))
 }
+
+// maxNamed is how much of a bad header an answer repeats, in bytes.
+const maxNamed = 256
 
 // crossOrigin lets a page of an allowed origin read the answer. Credentials are
 // not allowed for: the token is in a header, and the gateway knows no cookies.
@@ -68,14 +73,14 @@ func crossOrigin(h http.Header, r *http.Request) {
 // for no token, since browsers send none with this question.
 func (g *Gateway) servePreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	if !g.originAllowed(r) {
+	if bad := g.checkOrigin(r); bad != nil {
 		h.Add("Vary", "Origin")
 		g.metrics.rejected.WithLabelValues("origin").Inc()
-		http.Error(w, originMessage, http.StatusForbidden)
+		http.Error(w, bad.Error(), http.StatusForbidden)
 		return
 	}
 	crossOrigin(h, r)
-	h.Set("Allow", "GET, HEAD, OPTIONS")
+	h.Set("Allow", crossOriginMethods)
 	if r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")

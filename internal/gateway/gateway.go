@@ -201,9 +201,19 @@ func (g *Gateway) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("OPTIONS /v1/stream", g.servePreflight)
 	mux.HandleFunc("OPTIONS /v1/session", g.servePreflight)
 	mux.HandleFunc("GET /version", g.serveVersion)
+	// A page at / takes what no pattern takes, any method of these paths too.
+	for path, methods := range map[string]string{
+		"/ws": "GET", "/v1/stream": crossOriginMethods, "/v1/session": crossOriginMethods, "/version": "GET, HEAD",
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", methods)
+			http.Error(w, fmt.Sprintf("%s takes no %s: want %s", path, clip(r.Method, 64), methods), http.StatusMethodNotAllowed)
+		})
+	}
 }
 
-const originMessage = "this origin or host name may not connect: allow it with --allowed-origins"
+// crossOriginMethods are those of the paths that pages of other sites may use.
+const crossOriginMethods = "GET, HEAD, OPTIONS"
 
 // guard makes the checks that every client has to pass before it costs
 // anything.
@@ -213,9 +223,9 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 			g.metrics.rejected.WithLabelValues(reason).Inc()
 			http.Error(w, message, status)
 		}
-		if !g.originAllowed(r) {
+		if bad := g.checkOrigin(r); bad != nil {
 			w.Header().Add("Vary", "Origin")
-			refuse("origin", http.StatusForbidden, originMessage)
+			refuse("origin", http.StatusForbidden, bad.Error())
 			return
 		}
 		// A page may read refusals too.
@@ -232,10 +242,10 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 			refuse("not_ready", http.StatusServiceUnavailable, "the stream cannot be read yet")
 			return
 		}
-		slot, reason := g.limiter.admit(g.limiter.peerOf(r))
-		if slot == nil {
+		slot, full := g.limiter.admit(g.limiter.peerOf(r))
+		if full != nil {
 			w.Header().Set("Retry-After", "5")
-			refuse(reason, http.StatusTooManyRequests, "too many connections")
+			refuse(full.limit, http.StatusTooManyRequests, full.Error())
 			return
 		}
 		serve(w, r, slot)
@@ -244,9 +254,9 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 
 // serveSession tells a page whether it may connect: 204, 401 or 403.
 func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request) {
-	if !g.originAllowed(r) {
+	if bad := g.checkOrigin(r); bad != nil {
 		w.Header().Add("Vary", "Origin")
-		http.Error(w, originMessage, http.StatusForbidden)
+		http.Error(w, bad.Error(), http.StatusForbidden)
 		return
 	}
 	crossOrigin(w.Header(), r)

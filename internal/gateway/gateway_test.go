@@ -31,6 +31,7 @@ const patience = 30 * time.Second
 type server struct {
 	*httptest.Server
 	g   *gateway.Gateway
+	mux *http.ServeMux
 	reg *prometheus.Registry
 	// stop ends it as a process ends on SIGTERM.
 	stop func()
@@ -59,7 +60,7 @@ func startOn(t *testing.T, brokers []string, topic string, change func(*gateway.
 	wg.Go(func() { _ = g.Run(ctx) })
 	mux := http.NewServeMux()
 	g.Routes(mux)
-	s := &server{Server: httptest.NewServer(mux), g: g, reg: reg}
+	s := &server{Server: httptest.NewServer(mux), g: g, mux: mux, reg: reg}
 	var once sync.Once
 	s.stop = func() {
 		once.Do(func() {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -51,23 +52,42 @@ func site(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
+// fullError says which limit on connections was reached.
+type fullError struct {
+	limit   string // as a label
+	message string
+}
+
+func (e *fullError) Error() string { return e.message }
+
 // admit takes a slot, or says which limit was reached.
-func (l *limiter) admit(peer netip.Addr) (*slot, string) {
+func (l *limiter) admit(peer netip.Addr) (*slot, *fullError) {
 	peer = site(peer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count >= l.total {
-		return nil, "connections"
+		return nil, &fullError{"connections", fmt.Sprintf("too many connections: all %d are in use; --websocket-max-connections (WEBSOCKET_MAX_CONNECTIONS) sets how many there are", l.total)}
 	}
 	if l.byIP[peer] >= l.perIP {
-		return nil, "connections_per_ip"
+		return nil, &fullError{"connections_per_ip", fmt.Sprintf("too many connections from %s: all %d that one address may have are in use; --websocket-max-connections-per-ip (WEBSOCKET_MAX_CONNECTIONS_PER_IP) sets how many that is", siteName(peer), l.perIP)}
 	}
 	if l.byIP == nil {
 		l.byIP = map[netip.Addr]int{}
 	}
 	l.count++
 	l.byIP[peer]++
-	return &slot{l: l, peer: peer}, ""
+	return &slot{l: l, peer: peer}, nil
+}
+
+// siteName writes what [site] returned.
+func siteName(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "an address that cannot be told"
+	case a.Is6() && !a.IsLoopback():
+		return netip.PrefixFrom(a, 64).String()
+	}
+	return a.String()
 }
 
 // peerOf returns the client's address. Forwarded addresses are believed only

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -158,7 +159,7 @@ func (prog Program) prepare() (command, *Process, error) {
 		_, _ = parser.Parse([]string{"--help"}) // prints; the usage error below is what counts
 		return nil, nil, usageError("", "no command given")
 	}
-	parsed, err := parser.Parse(prog.Args)
+	parsed, err := parser.Parse(attachNegatives(prog.Args))
 	if *helped {
 		return nil, nil, nil // help or version was asked for, and is out
 	}
@@ -185,6 +186,28 @@ func (prog Program) prepare() (command, *Process, error) {
 	return cmd, &Process{
 		Stdin: prog.Stdin, Stdout: prog.Stdout, Stderr: prog.Stderr, Log: g.Logging.logger(prog.Stderr), program: prog, flags: source.Flags,
 	}, nil
+}
+
+// negative matches a number below zero, which the parser would take for flags.
+var negative = regexp.MustCompile(`^-\.?[0-9]`)
+
+// attachNegatives attaches a negative number to the flag before it, so that what is said of it is what is allowed there.
+func attachNegatives(args []string) []string {
+	var out []string
+	for i, arg := range args {
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		if last := len(out) - 1; last >= 0 && negative.MatchString(arg) && strings.HasPrefix(out[last], "-") && !strings.Contains(out[last], "=") {
+			if strings.HasPrefix(out[last], "--") {
+				out[last] += "="
+			}
+			out[last] += arg
+			continue
+		}
+		out = append(out, arg)
+	}
+	return out
 }
 
 // showsBadSettings marks the command that runs with bad settings, to show them.

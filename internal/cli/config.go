@@ -57,6 +57,9 @@ type configUnknown struct {
 
 // Run prints the settings and then fails if any is bad, so that it can check a deployment.
 func (c *configCommand) Run(_ context.Context, p *Process) error {
+	if c.Reference && len(c.Command) > 0 {
+		return usageError(programName+" config --help", "--reference is of all settings, not of one command: leave out %q, or --reference", strings.Join(c.Command, " "))
+	}
 	if c.Reference {
 		return writeReference(p.Stdout)
 	}

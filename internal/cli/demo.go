@@ -19,8 +19,8 @@ import (
 // demoCommand plays simulated agents into a topic of the user's cluster.
 type demoCommand struct {
 	Runs        int     `name:"runs" short:"n" default:"10" placeholder:"N" help:"How many runs; 0 goes on until Ctrl-C."`
-	Rate        float64 `name:"rate" placeholder:"R" help:"Start at most R runs a second, as many at once as that takes." unset:"one as soon as there is a place for it"`
-	Concurrency int     `name:"concurrency" placeholder:"N" help:"At most N runs at once." unset:"3, or with --rate as many as it takes"`
+	Rate        float64 `name:"rate" placeholder:"R" help:"Start at most R runs a second, as many at once as that takes; 0 is the default." unset:"one as soon as there is a place for it"`
+	Concurrency int     `name:"concurrency" placeholder:"N" help:"At most N runs at once; 0 is the default." unset:"3, or with --rate as many as it takes"`
 	Speed       float64 `name:"speed" default:"1" placeholder:"S" help:"How fast a run goes: 1 is its natural pace, about ten to thirty seconds, 2 twice as fast, 0 as fast as possible."`
 	Seed        seed    `name:"seed" placeholder:"N" help:"Decides everything that the runs do, so that it can be repeated." unset:"a new one, which is printed"`
 	Scenario    string  `name:"scenario" default:"all" placeholder:"NAME" help:"A scenario by its name, or all for each in turn."`

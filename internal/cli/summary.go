@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -46,6 +48,7 @@ func summary(m *dashstreampb.DashStreamMessage) string {
 	case *dashstreampb.DashStreamMessage_ToolExecution:
 		x := m.ToolExecution
 		s := x.GetToolName() + " " + strings.ToLower(strings.TrimPrefix(x.GetStage().String(), "EXECUTION_STAGE_"))
+		s += tookText(x.GetDurationUs())
 		if x.GetError() != "" {
 			s += ": " + x.GetError()
 		}
@@ -76,12 +79,37 @@ func eventSummary(e *dashstreampb.Event) string {
 	if e.GetNodeId() != "" {
 		s += " " + e.GetNodeId()
 	}
-	for _, k := range []string{"graph_name", "to", "condition_result", "model", "message", "thought", "substep_name", "error"} {
+	for _, k := range []string{"graph_name", "to", "condition_result", "model", "message", "thought", "substep_name", "tool_name", "error"} {
 		if v, ok := e.GetAttributes()[k]; ok {
 			s += " " + k + "=" + attributeText(v)
 		}
 	}
-	return s
+	return s + tokensText(e.GetAttributes()) + tookText(e.GetDurationUs())
+}
+
+// tokensText is what a call of a model took and gave, where the event says so.
+func tokensText(attributes map[string]*dashstreampb.AttributeValue) string {
+	prompt, completion, total := attributes["prompt_tokens"], attributes["completion_tokens"], attributes["total_tokens"]
+	switch {
+	case prompt != nil && completion != nil:
+		return " tokens=" + attributeText(prompt) + "+" + attributeText(completion)
+	case total != nil:
+		return " tokens=" + attributeText(total)
+	default:
+		return ""
+	}
+}
+
+// tookText is a duration in microseconds; what is beyond a time.Duration is not known.
+func tookText(us int64) string {
+	if us <= 0 || us > math.MaxInt64/int64(time.Microsecond) {
+		return ""
+	}
+	d := time.Duration(us) * time.Microsecond
+	if d > time.Second {
+		d = d.Round(time.Millisecond)
+	}
+	return " took " + d.String()
 }
 
 func attributeText(v *dashstreampb.AttributeValue) string {

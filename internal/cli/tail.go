@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,7 +26,7 @@ type tailCommand struct {
 	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin." allowed:"now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...)"`
 	Thread   []string  `name:"thread" placeholder:"ID" sep:"none" help:"Only this thread; may be given several times."`
 	Tenant   []string  `name:"tenant" placeholder:"ID" sep:"none" help:"Only this tenant; may be given several times."`
-	Type     []msgType `name:"type" placeholder:"TYPE" help:"Only this message type; may be given several times."`
+	Type     msgTypes  `name:"type" placeholder:"TYPE" help:"Only this message type; may be given several times."`
 	Count    int       `name:"count" short:"n" placeholder:"N" help:"End after so many records." allowed:"a whole number, 0 or more; 0 means never" unset:"0"`
 	NoFollow bool      `name:"no-follow" help:"End where the log ends now."`
 	Output
@@ -167,6 +168,21 @@ func (t *msgType) UnmarshalText(text []byte) error {
 // Allowed implements settings.Allower.
 func (msgType) Allowed() string { return wire.MessageTypeNames() }
 
+// msgTypes are the message types of one flag or several.
+type msgTypes []msgType
+
+// UnmarshalText adds the types of a comma-separated list, which is not empty: no type is no filter.
+func (l *msgTypes) UnmarshalText(text []byte) error {
+	for name := range strings.SplitSeq(string(text), ",") {
+		var t msgType
+		if err := t.UnmarshalText([]byte(name)); err != nil {
+			return err
+		}
+		*l = append(*l, t)
+	}
+	return nil
+}
+
 // tailStart is where tail begins.
 type tailStart struct {
 	earliest bool
@@ -266,8 +282,8 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 		// Whatever is in memory is printed before the output is flushed.
 		step, ok, _ := r.TryNext()
 		if !ok {
-			if err := t.out.Flush(); err != nil {
-				return fmt.Errorf("write output: %w", err)
+			if err := t.flush(); err != nil {
+				return err
 			}
 			if step, err = t.next(ctx, f, r); err != nil {
 				return err
@@ -284,8 +300,11 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 				t.printed++
 				done = t.count > 0 && t.printed == t.count
 			})
-			if err != nil || done {
-				return errors.Join(err, t.out.Flush())
+			if err != nil {
+				return err
+			}
+			if done {
+				return t.flush()
 			}
 		case step.Gap != nil:
 			t.note("gap: partition %d offsets %d to %d will not come (%s)", step.Gap.Partition, step.Gap.From, step.Gap.To-1, step.Gap.Reason)
@@ -295,7 +314,7 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 			t.note("the topic has %d partitions now", len(r.Positions()))
 		case step.CaughtUp:
 			if t.untilEnd {
-				return t.out.Flush()
+				return t.flush()
 			}
 		}
 	}
@@ -383,7 +402,18 @@ func (t *tailer) print(rec *feed.Record) error {
 		return fmt.Errorf("encode record %d of partition %d: %w", rec.Offset, rec.Partition, err)
 	}
 	_, err = t.out.Write(append(b, '\n'))
-	return err
+	return writing(err)
+}
+
+// flush writes what is still in memory.
+func (t *tailer) flush() error { return writing(t.out.Flush()) }
+
+// writing says that an error is of the output.
+func writing(err error) error {
+	if err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
 }
 
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
@@ -400,7 +430,7 @@ func (t *tailer) printText(line *tailLine, m *dashstreampb.DashStreamMessage) er
 		what = summary(m)
 	}
 	_, err := fmt.Fprintf(t.out, "%s %d@%d %s #%d %s %s\n", localTime(at), line.Partition, line.Offset, printable(line.ThreadID, 60), line.Sequence, line.Type, printable(what, 200))
-	return err
+	return writing(err)
 }
 
 // localTime is a timestamp on the clock of who reads it: with its date, since a log is older than today, and with its

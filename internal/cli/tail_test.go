@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,6 +56,22 @@ func TestTailOfNothing(t *testing.T) {
 		t.Errorf("%q: %v, want a time of now", at[1], err)
 	}
 	runCLI(t, env, "tail", "--no-follow", "--from", at[1], "--count", "1").want(t, ExitOK)
+	// What ended tells how long it took, a call of a model its tokens, and a call of a tool which one.
+	o = runCLI(t, env, "tail", "--no-follow", "--from", "earliest", "--type", "event")
+	for _, want := range []string{`TOOL_START \S+ tool_name="\w+"`, `LLM_END \S+ model="\S+" tokens=\d+\+\d+ took \S+s\n`, `NODE_END \S+ took \S+s\n`} {
+		if !regexp.MustCompile(want).MatchString(o.stdout) {
+			t.Errorf("no %s in %s", want, o.stdout)
+		}
+	}
+	// A full disk is one error.
+	if full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0); err == nil {
+		var stderr bytes.Buffer
+		code := Run(t.Context(), []string{"tail", "--no-follow", "--from", "earliest", "-o", "json"}, settings.MapEnv(env), strings.NewReader(""), full, &stderr)
+		if n := strings.Count(stderr.String(), "no space left"); code != ExitFailure || n != 1 {
+			t.Errorf("exit code %d, told %d times: %s", code, n, stderr.String())
+		}
+		_ = full.Close()
+	}
 	// A tail that waits says that it does, and in which order records come.
 	runCLI(t, env, "tail", "--from", "earliest", "--count", "1").want(t, ExitOK, "printing records of 3 partitions, each in its own order; Ctrl-C ends")
 }

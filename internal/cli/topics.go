@@ -33,10 +33,10 @@ func newTopicsCommand() *topicsCommand {
 type topicsCommon struct {
 	Kafka       kafkaclient.Settings `embed:""`
 	Profile     topics.Profile       `name:"profile" envs:"DASHSTREAM_TOPICS_PROFILE" placeholder:"PROFILE" group:"Topics" help:"Kind of cluster that the topics are defined for."`
-	Partitions  int32                `name:"partitions" envs:"DASHSTREAM_TOPICS_PARTITIONS" placeholder:"N" group:"Topics" help:"Partitions of the main topic." unset:"that of the profile" min:"0"`
-	Replication int16                `name:"replication" envs:"DASHSTREAM_TOPICS_REPLICATION" placeholder:"N" group:"Topics" help:"Replicas of each partition of both topics." unset:"that of the profile" min:"0"`
-	MinInsync   int16                `name:"min-insync" envs:"DASHSTREAM_TOPICS_MIN_INSYNC" placeholder:"N" group:"Topics" help:"Replicas that must have a record before it is confirmed, for both topics." unset:"that of the profile" min:"0"`
-	Retention   settings.Seconds     `name:"retention" envs:"DASHSTREAM_TOPICS_RETENTION" placeholder:"DURATION" group:"Topics" help:"How long the main topic keeps records." unset:"that of the profile" min:"0" max:"315360000"`
+	Partitions  int32                `name:"partitions" envs:"DASHSTREAM_TOPICS_PARTITIONS" placeholder:"N" group:"Topics" help:"Partitions of the main topic; 0 is the default." unset:"that of the profile" min:"0"`
+	Replication int16                `name:"replication" envs:"DASHSTREAM_TOPICS_REPLICATION" placeholder:"N" group:"Topics" help:"Replicas of each partition of both topics; 0 is the default." unset:"that of the profile" min:"0"`
+	MinInsync   int16                `name:"min-insync" envs:"DASHSTREAM_TOPICS_MIN_INSYNC" placeholder:"N" group:"Topics" help:"Replicas that must have a record before it is confirmed, for both topics; 0 is the default." unset:"that of the profile" min:"0"`
+	Retention   settings.Seconds     `name:"retention" envs:"DASHSTREAM_TOPICS_RETENTION" placeholder:"DURATION" group:"Topics" help:"How long the main topic keeps records; 0 is the default." unset:"that of the profile" min:"0" max:"315360000"`
 	Timeout     settings.Seconds     `name:"timeout" envs:"DASHSTREAM_TOPICS_TIMEOUT_SECS" placeholder:"SECONDS" group:"Topics" help:"Longest time the command may take." min:"1" max:"3600"`
 	Output
 }

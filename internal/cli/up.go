@@ -24,7 +24,7 @@ type upCommand struct {
 
 	Demo     bool    `name:"demo" envs:"DASHSTREAM_DEMO" group:"Demo" help:"Run simulated agents in the process, up to three at once, for ever. Their runs say that they are a demo."`
 	DemoSeed seed    `name:"demo-seed" envs:"DASHSTREAM_DEMO_SEED" placeholder:"N" group:"Demo" help:"Decides everything that the simulated agents do." unset:"a new one, which is printed"`
-	DemoRate float64 `name:"demo-rate" envs:"DASHSTREAM_DEMO_RATE" placeholder:"R" group:"Demo" help:"Start at most R runs a second, as many at once as that takes." unset:"one as soon as there is a place for it" min:"0" max:"10000"`
+	DemoRate float64 `name:"demo-rate" envs:"DASHSTREAM_DEMO_RATE" placeholder:"R" group:"Demo" help:"Start at most R runs a second, as many at once as that takes; 0 is the default." unset:"one as soon as there is a place for it" min:"0" max:"10000"`
 
 	Gateway gateway.Settings `embed:""`
 }

@@ -37,7 +37,16 @@ func TestReadyFileOfAKilledProcess(t *testing.T) {
 		})
 		return p
 	}
-	start().kill()
+	first := start()
+	// One that cannot start leaves alone what another has written there.
+	second := run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready)
+	if code := second.wait(); code != 5 {
+		t.Errorf("a second process on one data directory: exit code %d, want 5", code)
+	}
+	if raw, err := os.ReadFile(ready); err != nil || !strings.Contains(string(raw), fmt.Sprintf(`"pid":%d,`, first.cmd.Process.Pid)) {
+		t.Errorf("the first process runs, and its ready file holds %q: %v", raw, err)
+	}
+	first.kill()
 	if _, err := os.Stat(ready); err != nil {
 		t.Fatalf("a killed process cannot have removed its file: %v", err)
 	}

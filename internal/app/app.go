@@ -3,10 +3,8 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -91,9 +89,8 @@ func New(ctx context.Context, opts Options) (*App, error) {
 }
 
 func (a *App) build(ctx context.Context) error {
-	// One that a killed process left would say ready for this one.
 	if path := a.opts.Gateway.ReadyFile; path != "" {
-		if err := clearReadyFile(path); err != nil {
+		if err := prepareReadyFile(path); err != nil {
 			return err
 		}
 	}
@@ -139,6 +136,12 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.undo.add("http server", a.http.Stop)
+	// Nothing stands in the way any more: the file of whoever had it does not speak for this process.
+	if path := a.opts.Gateway.ReadyFile; path != "" {
+		if err := removeReadyFile(path); err != nil {
+			return err
+		}
+	}
 	a.health.Check("kafka", func(context.Context) error { return explain(a.gateway.Feed().Ready()) })
 	return nil
 }
@@ -215,10 +218,8 @@ func (a *App) Run(ctx context.Context) error {
 	servers.Wait()
 	stopReading()
 	readers.Wait()
-	if path := a.opts.Gateway.ReadyFile; path != "" {
-		if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-			err = errors.Join(err, fmt.Errorf("remove ready file: %w", rerr))
-		}
+	if path := a.opts.Gateway.ReadyFile; path != "" && !ofAnother(path) {
+		err = errors.Join(err, removeReadyFile(path))
 	}
 	// The broker gets a time of its own: what clients took must not cost the
 	// clean end of the log.

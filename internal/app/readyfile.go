@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // readiness is the content of the ready file.
@@ -16,16 +17,16 @@ type readiness struct {
 	Kafka string `json:"kafka,omitempty"`
 }
 
-// clearReadyFile removes the file of an earlier process, and finds out whether a new one can be written: better now than when
-// everything runs.
-func clearReadyFile(path string) error {
+// prepareReadyFile finds out whether the file can be written: better now than when everything runs. It removes that of a
+// process that has ended, which would say ready for this one. That of another that runs stays until this one can start.
+func prepareReadyFile(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case err == nil && !info.Mode().IsRegular() && info.Mode().Type() != os.ModeSymlink:
 		return fmt.Errorf("--ready-file %s: exists and is no regular file; name a file", path)
-	case err == nil:
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("--ready-file: remove that of an earlier process: %w", err)
+	case err == nil && !ofAnother(path):
+		if err := removeReadyFile(path); err != nil {
+			return err
 		}
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), temporaryPattern)
@@ -33,6 +34,29 @@ func clearReadyFile(path string) error {
 		return fmt.Errorf("--ready-file %s cannot be written: %w", path, err)
 	}
 	return errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+}
+
+func removeReadyFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove --ready-file: %w", err)
+	}
+	return nil
+}
+
+// ofAnother reports that another process wrote the file, and that it runs.
+func ofAnother(path string) bool {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	var r readiness
+	if err != nil || json.Unmarshal(raw, &r) != nil || r.PID <= 0 || r.PID == os.Getpid() {
+		return false
+	}
+	other, err := os.FindProcess(r.PID)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = other.Release() }()
+	err = other.Signal(syscall.Signal(0))
+	return err == nil || errors.Is(err, os.ErrPermission)
 }
 
 const temporaryPattern = ".ready-*"

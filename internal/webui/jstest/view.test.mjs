@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { dollars, duration, integer, rate, seconds, sum, clockTime, UNKNOWN } from "../static/format.js";
 import { HEIGHT, layout, WIDTH } from "../static/layout.js";
 import { shape } from "../static/shape.js";
-import { HealthPoll, reasons } from "../static/health.js";
 import { count, number, strictNumber, text } from "../static/attributes.js";
 import { clip, tail, textToBase64URL } from "../static/text.js";
 
@@ -70,15 +69,4 @@ test("nodes stand right of what leads to them, loops lead back, nothing overlaps
   assert.equal(layout(["a", "b"], [{ from: "a", to: "b" }, { from: "b", to: "a" }, { from: "b", to: "gone" }], "gone").edges.length, 2);
   const deep = Array.from({ length: 5000 }, (_, i) => `n${i}`);
   assert.equal(layout(deep, deep.slice(1).map((to, i) => ({ from: deep[i], to })), "n0").nodes.size, 5000);
-});
-
-test("health answers: ready, not ready with reasons, unavailable, unknown", async () => {
-  const answer = (status, body) => new HealthPoll({ fetch: async () => ({ status, json: async () => body }), changed: () => {} }).ask();
-  assert.deepEqual(await answer(200), { state: "ready", reasons: [] });
-  assert.deepEqual(await answer(503, { checks: [{ name: "kafka", ok: false, reason: "refused" }, { name: "fine", ok: true }] }), { state: "not ready", reasons: ["kafka: refused"] });
-  assert.deepEqual(await answer(401), { state: "unknown", reasons: [] });
-  const down = new HealthPoll({ fetch: async () => { throw new Error("down"); }, changed: () => {} });
-  assert.deepEqual(await down.ask(), { state: "unavailable", reasons: [] });
-  assert.deepEqual(reasons(null), []);
-  assert.equal(reasons({ checks: Array.from({ length: 99 }, () => ({ ok: false, name: "n".repeat(1e5), reason: "r".repeat(1e5) })) }).join("").length < 1500, true);
 });

@@ -4,6 +4,7 @@ import { Client } from "./client.js";
 import { $ } from "./dom.js";
 import { HealthPoll } from "./health.js";
 import { Model } from "./model.js";
+import { whyRefused } from "./refusal.js";
 import { View } from "./view.js";
 
 const TOKEN = "dashstream.token.v1";
@@ -66,10 +67,7 @@ const env = {
     removeItem: (k) => sessionStorage.removeItem(k),
   },
   // probe asks over HTTP why a handshake failed.
-  async probe(token) {
-    const status = await ask("/v1/session", token);
-    return status === 404 ? ask("/version", token) : status;
-  },
+  probe: (token) => whyRefused((path) => ask(path, token)),
 };
 
 // Exported for whoever looks in from the browser's console, and for the tests
@@ -77,9 +75,19 @@ const env = {
 // The browser hashes only in a secure context: HTTPS, or this machine.
 const subtle = globalThis.crypto?.subtle;
 export const model = new Model({ digest: subtle && ((bytes) => subtle.digest("SHA-256", bytes)), verified: () => later() });
-export const client = new Client({ model, env, start: () => starts[select.value](), changed: () => later() });
+export const client = new Client({ model, env, start: () => starts[select.value](), changed: () => moved() });
 client.token = tab.get(TOKEN) ?? "";
 export const view = new View(client, model);
+
+// What the server says of itself is asked anew when the connection changes.
+let was = client.status;
+function moved() {
+  if (client.status !== was) {
+    was = client.status;
+    if (was !== "connecting" && was !== "stopped") health.soon();
+  }
+  later();
+}
 
 // Rendering follows the stream at a bounded rate; the stream never waits for it.
 let due = false;
@@ -99,8 +107,11 @@ setInterval(later, 1000);
 
 const health = new HealthPoll({
   fetch: (signal) => fetch("/readyz?verbose", { cache: "no-store", signal }),
+  after: env.after,
+  connected: () => client.status !== "stopped" && !client.wantsToken,
   changed(result) {
     view.health = result;
+    client.skewMs = health.skewMs;
     // A socket over a network that is gone looks open for a long time.
     const quiet = client.lastFrameAt === undefined || performance.now() - client.lastFrameAt > QUIET_MS;
     if (result.state === "unavailable" && result.times >= 2 && quiet) client.lost("the server does not answer");
@@ -133,5 +144,5 @@ document.addEventListener("visibilitychange", () => {
 });
 
 client.run();
-health.start();
+health.soon();
 later();

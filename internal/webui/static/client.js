@@ -6,8 +6,11 @@
 
 import { Cursor, drop, load, save } from "./cursor.js";
 import { ackFrame, decode, PROTOCOL_VERSION, ProtocolError, SUBPROTOCOL, subscribeFrame } from "./frames.js";
+import { Failures, MAX_TRIES } from "./failures.js";
 import { Notes } from "./notes.js";
+import { news } from "./partitions.js";
 import { RateMeter } from "./rate.js";
+import { refusalWords } from "./refusal.js";
 import { clip, textToBase64URL } from "./text.js";
 
 export const HANDSHAKE_MS = 10_000;
@@ -17,8 +20,6 @@ const STABLE_MS = 10_000;
 const DECODE_MS = 10_000;
 const SAVE_MS = 500;
 const ACK_MS = 1_000;
-const MAX_TRIES = 3;
-const MAX_FAILING = 1000;
 const MAX_QUEUED = 256;
 // The server says with codes from here on: not again before something changed.
 const FIRST_FINAL_CODE = 4500;
@@ -44,17 +45,22 @@ export class Client {
     this.epoch = 0;
     this.conn = null;
     this.asking = false;
+    // What the server answered when it was asked why there is no connection: an
+    // HTTP status, 0 where there was no answer.
+    this.refusal = undefined;
     this.attempt = 0;
     this.cursor = null;
     this.hello = null;
     this.began = undefined;
-    this.tries = new Map();
+    this.failures = new Failures();
     this.ignored = 0;
     this.connections = 0;
     // Of records that come live: what is read of the past says nothing of how
     // much happens.
     this.rate = null;
     this.lastFrameAt = undefined;
+    // How far the server's clock is ahead of this one, in milliseconds.
+    this.skewMs = 0;
     // Of this view.
     this.gaps = new Notes();
     this.quarantined = new Notes();
@@ -136,7 +142,7 @@ export class Client {
   // void lets go of what was applied, and of what was told about it.
   void() {
     this.model.clear();
-    this.tries.clear();
+    this.failures.clear();
     this.ignored = 0;
     this.gaps = new Notes();
     this.quarantined = new Notes();
@@ -149,7 +155,8 @@ export class Client {
     this.asking = false;
     const conn = { epoch: ++this.epoch, socket: null, opened: false, hello: false, subscribed: false, since: this.env.now(), last: new Map(), resetDue: false, resetFirst: false, queue: null, cancelDeadline: () => {} };
     this.conn = conn;
-    this.set("connecting", "");
+    // While it is tried again, why is still true.
+    this.set("connecting", this.attempt > 0 ? this.detail : "");
     const protocols = [SUBPROTOCOL];
     if (this.token !== "") protocols.push(`dashstream.bearer.${textToBase64URL(this.token)}`);
     let socket;
@@ -164,6 +171,7 @@ export class Client {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       conn.opened = true;
+      this.refusal = undefined;
       this.wantsToken = false;
     };
     socket.onmessage = (event) => this.message(conn, event.data);
@@ -201,7 +209,7 @@ export class Client {
     if (!this.current(conn)) return;
     if (!conn.opened) {
       // The browser does not say why a handshake failed; asking over HTTP does.
-      this.fail(conn, "the server cannot be reached");
+      this.fail(conn, "the connection could not be made");
       this.askWhy();
       return;
     }
@@ -218,18 +226,15 @@ export class Client {
     this.env.probe(this.token).then((status) => {
       if (this.epoch !== epoch || this.status !== "waiting") return;
       this.asking = false;
-      switch (status) {
-        case 401:
-          this.wantsToken = true;
-          this.cancelRetry?.();
-          this.retryAt = undefined;
-          this.set("waiting", this.token === "" ? "the server wants a token" : "the server does not accept this token");
-          return;
-        case 0:
-          break;
-        default:
-          this.set("waiting", `the server refused the connection (HTTP ${status})`);
+      this.refusal = status;
+      if (status === 401) {
+        this.wantsToken = true;
+        this.cancelRetry?.();
+        this.retryAt = undefined;
+        this.set("waiting", this.token === "" ? "the server wants a token" : "the server does not accept this token");
+        return;
       }
+      this.set("waiting", refusalWords(status));
       if (this.retryAt <= this.env.now()) this.connect();
     });
   }
@@ -249,6 +254,11 @@ export class Client {
       if (!this.asking) this.connect();
     });
     this.set("waiting", reason);
+  }
+
+  // clock is the time of the server, in milliseconds since 1970.
+  clock() {
+    return this.env.wall() + this.skewMs;
   }
 
   set(status, detail) {
@@ -330,9 +340,9 @@ export class Client {
       return;
     }
     if (f.kind === "partitions") {
-      const were = this.hello.partitions.length;
+      const found = news(this.hello.partitions, f.partitions);
       this.hello = { ...this.hello, partitions: f.partitions };
-      this.grown.add({ from: were, to: f.partitions.length, at: this.env.wall() });
+      if (found !== null) this.grown.add({ ...found, at: this.env.wall() });
       return;
     }
     if (f.kind === "subscribed") {
@@ -411,21 +421,20 @@ export class Client {
   // apply reports whether the record is done with: applied, or given up after
   // some tries, which the page shows.
   apply(conn, r) {
-    const key = `${r.partition}/${r.offset}`;
     try {
-      this.model.apply(r);
-      this.tries.delete(key);
+      // What is read of the past came when its timestamp says, but not later than
+      // now, and now where it has none; what comes live came now.
+      const now = this.clock();
+      this.model.apply({ ...r, heardMs: this.status === "live" || !(r.timestampMs > 0) ? now : Math.min(now, r.timestampMs) });
+      this.failures.forget(r);
       return true;
     } catch (e) {
-      const tries = (this.tries.get(key) ?? 0) + 1;
+      const tries = this.failures.count(r);
       if (tries >= MAX_TRIES) {
-        this.tries.delete(key);
+        this.failures.forget(r);
         this.quarantined.add({ partition: r.partition, offset: r.offset, reason: clip(e.message, 300), at: this.env.wall() });
         return true;
       }
-      // Only records that fail stand here; a stream of nothing else is bounded.
-      if (this.tries.size >= MAX_FAILING) this.tries.clear();
-      this.tries.set(key, tries);
       this.fail(conn, `the record at offset ${r.offset} of partition ${r.partition} could not be applied (try ${tries} of ${MAX_TRIES}): ${clip(e.message, 200)}`);
       return false;
     }
@@ -448,7 +457,10 @@ export class Client {
     conn.resetFirst = !conn.subscribed;
     this.resets.add({ reason: f.reason, previous: f.previousStreamId, stream: f.cursor.streamId, at: this.env.wall() });
     this.touched();
-    if (this.hello !== null) this.hello = { ...this.hello, streamId: f.cursor.streamId };
+    // How many partitions the new stream has is not said.
+    this.hello = { ...this.hello, streamId: f.cursor.streamId, partitions: null };
+    this.rate = null;
+    if (conn.subscribed) this.set("catching up", "");
   }
 
   serverError(conn, f) {

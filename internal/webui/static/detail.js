@@ -5,6 +5,7 @@ import { ErrorsView, EventsView } from "./logview.js";
 import { atLeast, dollars, duration, integer, recordRange, sum } from "./format.js";
 import { GraphView } from "./graphview.js";
 import { stringify } from "./json.js";
+import { partOf, statusOf } from "./silence.js";
 import { clip } from "./text.js";
 
 const SHOWN_CALLS = 8;
@@ -12,11 +13,13 @@ const SHOWN_TOOLS = 50;
 const SHOWN_STATE = 100_000;
 const SHOWN_TEXT = 8_000;
 
-export const STATUS_WORDS = { running: "running", interrupted: "waits for a person", ended: "ended", failed: "failed", unknown: "no end seen", unclear: "not known" };
+export const STATUS_WORDS = { running: "running", quiet: "quiet", interrupted: "waits for a person", ended: "ended", failed: "failed", unknown: "no end seen", unclear: "not known" };
 export const PARTIAL = "Messages of this run are not in this view: there may be more.";
 
 export class DetailView {
-  constructor() {
+  constructor(silence) {
+    this.silence = silence;
+    this.quiet = false;
     this.body = $("detail-body");
     this.run = null;
     const content = (id) => $(id).querySelector(".content");
@@ -36,7 +39,7 @@ export class DetailView {
     this.flags = new Rows($("detail-flags"), () => ({ root: el("li") }));
     this.panels = [
       ["panel-errors", (r) => this.errors.render(r)],
-      ["panel-graph", (r) => this.graph.render(r)],
+      ["panel-graph", (r) => this.graph.render(r, this.quiet)],
       ["panel-llm", (r) => this.renderCalls(r)],
       ["panel-tools", (r) => this.renderTools(r)],
       ["panel-state", (r) => this.renderState(r)],
@@ -57,18 +60,20 @@ export class DetailView {
       this.tools.clear();
       this.stateKey = "";
     }
+    this.quiet = this.silence.of(run) > 0;
     this.head(run);
     for (const [id, render] of this.panels) isolated($(id), () => render(run));
   }
 
   head(run) {
     text($("detail-title"), title(run));
-    text($("detail-chip"), STATUS_WORDS[run.status]);
-    attr($("detail-chip"), "class", `chip ${run.status}`);
+    const status = statusOf(run, this.quiet);
+    text($("detail-chip"), STATUS_WORDS[status]);
+    attr($("detail-chip"), "class", `chip ${status}`);
     const facts = [
       ["Thread", run.thread.id],
       ["Tenant", run.thread.tenant],
-      ["Duration", durationOf(run)],
+      ["Duration", durationOf(run, this.quiet)],
       ["Nodes visited", atLeast(run.visited(), run.partial)],
       ["Tokens", sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)],
       ["Cost", sum(run.cost, run.costKnown, run.costUnknown, dollars, run.partial)],
@@ -80,6 +85,8 @@ export class DetailView {
       text(row.value, value || "–");
     });
     const flags = [];
+    // It changes with time: known by its kind.
+    if (this.quiet) flags.push(["quiet", this.silence.words(run), "quiet"]);
     if (run.error !== undefined) flags.push(["error", `Error: ${run.error}`]);
     if (run.warning !== undefined) flags.push(["warn", `Warning: ${run.warning}`]);
     if (run.beginning === "middle") flags.push(["info", "Began before this view: its beginning was not read, so that each count with ≥ is a lower bound."]);
@@ -88,7 +95,7 @@ export class DetailView {
     if (run.missing > 0n) flags.push(["warn", `${integer(run.missing)} ${run.missing === 1n ? "message" : "messages"} of the thread never came: dropped by the producer, or lost.`]);
     if (run.late > 0) flags.push(["warn", `${integer(run.late)} ${run.late === 1 ? "message" : "messages"} came out of order and ${run.late === 1 ? "was" : "were"} only logged.`]);
     for (const g of run.gaps) flags.push(["warn", `Lost while it ran: ${recordRange(g)} of partition ${run.partition}.`]);
-    this.flags.update(flags, (f) => f[1], (row, [kind, words]) => {
+    this.flags.update(flags, (f) => f[2] ?? f[1], (row, [kind, words]) => {
       attr(row.root, "class", kind);
       text(row.root, words);
     });
@@ -99,9 +106,9 @@ export class DetailView {
     show($("panel-llm"), calls.length > 0);
     text(this.callsNote, hiddenWords("calls", run.calls.size + run.dropped.calls, calls.length, run.dropped.calls));
     this.calls.update(calls, (c) => c.id, (row, c) => {
-      attr(row.root, "class", `call ${run.shown(c)}`);
+      attr(row.root, "class", `call ${partOf(run, c, this.quiet)}`);
       text(row.model, c.model ?? "model unknown");
-      const facts = [c.node, CALL_WORDS[run.shown(c)], c.finish, c.tokens === undefined ? undefined : `${integer(c.tokens)} tokens`, c.cost === undefined ? undefined : dollars(c.cost),
+      const facts = [c.node, CALL_WORDS[partOf(run, c, this.quiet)], c.finish, c.tokens === undefined ? undefined : `${integer(c.tokens)} tokens`, c.cost === undefined ? undefined : dollars(c.cost),
         c.durationUs === undefined ? undefined : duration(c.durationUs), c.retries > 0 ? `${c.retries} retries` : undefined];
       text(row.facts, facts.filter(Boolean).join(" · "));
       const cut = c.cut + Math.max(0, c.text.length - SHOWN_TEXT);
@@ -121,9 +128,9 @@ export class DetailView {
     show($("panel-tools"), tools.length > 0);
     text(this.toolsNote, hiddenWords("tool calls", run.tools.size + run.dropped.tools, tools.length, run.dropped.tools));
     this.tools.update(tools, (t) => t.id, (row, t) => {
-      attr(row.root, "class", `tool ${run.shown(t)}`);
+      attr(row.root, "class", `tool ${partOf(run, t, this.quiet)}`);
       text(row.name, t.name ?? "tool unknown");
-      const facts = [CALL_WORDS[run.shown(t)], t.durationUs === undefined ? undefined : duration(t.durationUs), t.retries > 0 ? `${t.retries} retries` : undefined, t.error];
+      const facts = [CALL_WORDS[partOf(run, t, this.quiet)], t.durationUs === undefined ? undefined : duration(t.durationUs), t.retries > 0 ? `${t.retries} retries` : undefined, t.error];
       text(row.facts, facts.filter(Boolean).join(" · "));
       text(row.args, t.arguments === undefined ? "" : clip(t.arguments, 300));
       text(row.result, t.result === undefined ? "" : `→ ${clip(t.result, 300)}`);
@@ -153,13 +160,13 @@ export class DetailView {
   }
 }
 
-const CALL_WORDS = { running: "running", done: "done", failed: "failed", unfinished: "no end seen" };
+const CALL_WORDS = { running: "running", quiet: "running when last heard of", done: "done", failed: "failed", unfinished: "no end seen" };
 
 // durationOf is what the run took, or takes so far; of one whose end was not
-// seen it is a lower bound.
-export function durationOf(run) {
+// seen, or that is quiet, it is a lower bound.
+export function durationOf(run, quiet) {
   const us = run.duration();
-  return (us !== undefined && us >= 0n && (run.status === "unknown" || run.status === "unclear") ? "≥ " : "") + duration(us);
+  return (us !== undefined && us >= 0n && (quiet || run.status === "unknown" || run.status === "unclear") ? "≥ " : "") + duration(us);
 }
 
 export function title(run) {

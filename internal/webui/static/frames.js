@@ -98,11 +98,13 @@ function epochOf(headers) {
   }
 }
 
+// ranges reads what is said of partitions. Offsets that are left out are unknown,
+// not 0.
 function ranges(v) {
   return list(v, "partitions").map((r, i) => ({
     partition: partition(r?.partition, `partitions[${i}].partition`),
-    oldest: offset(r?.oldest, `partitions[${i}].oldest`),
-    latest: offset(r?.latest, `partitions[${i}].latest`),
+    oldest: r?.oldest === undefined ? undefined : offset(r.oldest, `partitions[${i}].oldest`),
+    latest: r?.latest === undefined ? undefined : offset(r.latest, `partitions[${i}].latest`),
   }));
 }
 

@@ -5,6 +5,7 @@ import { el, Rows, svg, attr, text } from "./dom.js";
 import { atLeast, duration } from "./format.js";
 import { HEIGHT, layout, WIDTH } from "./layout.js";
 import { MAX_EDGES, MAX_NODES } from "./shape.js";
+import { partOf } from "./silence.js";
 import { clip } from "./text.js";
 
 const MAX_DRAWN = 60;
@@ -21,14 +22,14 @@ export class GraphView {
     this.lines = new Map();
   }
 
-  render(run) {
+  render(run, quiet) {
     const nodes = [...run.nodes.values()];
-    this.draw(run, nodes);
-    this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run));
+    this.draw(run, nodes, quiet);
+    this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run, quiet));
     text(this.note, noteOf(run, nodes.length));
   }
 
-  draw(run, nodes) {
+  draw(run, nodes, quiet) {
     const names = nodes.map((n) => n.name);
     for (const e of run.edges.values()) for (const n of [e.from, e.to]) if (!run.nodes.has(n) && !names.includes(n)) names.push(n);
     if (names.length > MAX_DRAWN) {
@@ -44,7 +45,7 @@ export class GraphView {
     }
     for (const [name, box] of this.boxes) {
       const node = run.nodes.get(name);
-      attr(box.root, "class", `node ${node === undefined ? "waiting" : run.shown(node)}${node && run.declared && !node.declared ? " undeclared" : ""}`);
+      attr(box.root, "class", `node ${node === undefined ? "waiting" : partOf(run, node, quiet)}${node && run.declared && !node.declared ? " undeclared" : ""}`);
       text(box.count, node !== undefined && node.visits > 1 ? `×${node.visits}` : "");
     }
     for (const e of edges) {
@@ -112,10 +113,11 @@ function makeNode() {
   return { root: el("li", {}, dot, name, facts, note), name, facts, note };
 }
 
-function changeNode(row, node, run) {
-  attr(row.root, "class", run.shown(node));
+function changeNode(row, node, run, quiet) {
+  const status = partOf(run, node, quiet);
+  attr(row.root, "class", status);
   text(row.name, node.name);
-  const facts = [run.partial && node.visits === 0 ? "no visit seen" : WORDS[run.shown(node)]];
+  const facts = [run.partial && node.visits === 0 ? "no visit seen" : WORDS[status]];
   if (node.visits > 1) facts.push(`${atLeast(node.visits, run.partial)} visits`);
   if (node.durationUs !== undefined) facts.push(duration(node.durationUs));
   if (run.declared && !node.declared) facts.push("not in the declared graph");
@@ -123,4 +125,4 @@ function changeNode(row, node, run) {
   text(row.note, node.error ?? node.note ?? "");
 }
 
-const WORDS = { waiting: "not visited", running: "running", done: "done", failed: "failed", unfinished: "no end seen" };
+const WORDS = { waiting: "not visited", running: "running", quiet: "running when last heard of", done: "done", failed: "failed", unfinished: "no end seen" };

@@ -42,7 +42,7 @@ export class Model {
     this.started = 0;
     this.weight = 0;
     this.verifier.clear();
-    // Kafka's time of the newest record, in milliseconds since 1970.
+    // When the newest record was heard of, in milliseconds since 1970.
     this.newestMs = 0;
     this.records = 0;
     this.messages = 0;
@@ -65,7 +65,7 @@ export class Model {
       return;
     }
     const messages = messagesOf(record.message);
-    if (record.timestampMs > this.newestMs) this.newestMs = record.timestampMs;
+    this.newestMs = Math.max(this.newestMs, heard(record));
     for (const m of messages) this.message(record, m);
     this.records++;
     this.revision++;
@@ -251,7 +251,7 @@ export class Model {
     } else if (run !== thread.current) {
       run.revive();
     }
-    run.lastMs = Math.max(run.lastMs, record.timestampMs ?? 0);
+    run.heardMs = Math.max(run.heardMs, heard(record));
     this.runs.delete(run.id);
     this.runs.set(run.id, run);
     while (this.runs.size > this.maxRuns) this.evict(this.runs.values().next().value);
@@ -285,12 +285,6 @@ export class Model {
     this.revision++;
   }
 
-  // quiet is how long a run was not heard of, in milliseconds of the log's time:
-  // the same while the page catches up as when it is live.
-  quiet(run) {
-    return this.newestMs - run.lastMs;
-  }
-
   // list returns the runs, newest arrival first.
   list() {
     return [...this.runs.values()].sort((a, b) => b.arrival - a.arrival);
@@ -312,6 +306,12 @@ export class Model {
 const NEW_COUNT = "sequences begin at 1 again: the producer was restarted, or the thread was idle";
 // base64 of "true": a demo says so in the metadata of an ExecutionTrace.
 const DEMO = "dHJ1ZQ==";
+
+// heard is when a record came: by the clock of who applied it, else by its own
+// timestamp.
+function heard(record) {
+  return record.heardMs ?? record.timestampMs ?? 0;
+}
 
 // messagesOf returns the messages in a record: one, or the events of a batch.
 function messagesOf(message) {

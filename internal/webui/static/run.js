@@ -31,7 +31,8 @@ export class Run {
     this.demo = undefined;
     this.startUs = undefined;
     this.lastUs = undefined;
-    this.lastMs = 0;
+    // When it was last heard of, in milliseconds since 1970.
+    this.heardMs = 0;
     this.durationUs = undefined;
     this.nodes = new Map();
     this.visits = 0;

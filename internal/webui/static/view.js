@@ -3,9 +3,12 @@
 
 import { DetailView, durationOf, isolated, PARTIAL, STATUS_WORDS, title } from "./detail.js";
 import { $, attr, el, Rows, show, text } from "./dom.js";
-import { atLeast, dollars, duration, integer, rate, recordRange, seconds, sum, wallTime } from "./format.js";
+import { atLeast, dollars, integer, rate, recordRange, seconds, sum, wallTime } from "./format.js";
+import { statusWords } from "./health.js";
 import { headline } from "./log.js";
 import { MAX_RUNS } from "./model.js";
+import { newsWords } from "./partitions.js";
+import { ago, Silence, statusOf } from "./silence.js";
 import { clip } from "./text.js";
 
 const REASONS = {
@@ -15,9 +18,6 @@ const REASONS = {
   REASON_OTHER_STREAM: "the server reads another cluster or topic",
   REASON_TRUNCATED: "the log lost records that had been read",
 };
-
-// A run under way of which nothing was heard for this long is shown as quiet.
-const QUIET_MS = 60_000;
 
 const because = (reason) => REASONS[reason] ?? "no reason given";
 
@@ -30,14 +30,16 @@ export class View {
     // it is read again, and until then the page says that it is not here.
     this.wanted = null;
     this.health = { state: "unknown", reasons: [] };
-    this.detail = new DetailView();
+    this.silence = new Silence(client, model);
+    this.detail = new DetailView(this.silence);
     this.rows = new Rows($("run-list"), (run) => this.makeRun(run));
-    this.notices = new Rows($("notices"), () => ({ root: el("p", { role: "alert" }) }));
+    this.notices = new Rows($("notices"), ([key, kind]) => this.makeNotice(key, kind));
     // Notices that the reader has put away stay away until there is news.
     this.dismissed = new Map();
   }
 
   render() {
+    this.silence.observe(this.health.state !== "not ready");
     isolated($("bar"), () => this.bar());
     isolated($("notices"), () => this.notes());
     isolated($("runs"), () => this.list());
@@ -50,21 +52,19 @@ export class View {
   bar() {
     const c = this.client;
     const wait = c.retryAt === undefined ? 0 : c.retryAt - c.env.now();
-    const [word, detail] = {
-      connecting: ["Connecting", ""],
-      "catching up": ["Catching up", ""],
-      live: ["Live", ""],
-      waiting: [c.wantsToken ? "Waiting for a token" : `Reconnecting in ${seconds(wait)}`, c.detail],
-      stopped: ["Stopped", "nothing is received until you start again"],
-    }[c.status];
+    const { word, detail, kind } = {
+      connecting: { word: "Connecting", detail: this.waitingFor(), kind: c.status },
+      waiting: { word: c.wantsToken ? "Waiting for a token" : `Reconnecting in ${seconds(wait)}`, detail: this.waitingFor(), kind: c.status },
+      stopped: { word: "Stopped", detail: "nothing is received until you start again", kind: c.status },
+    }[c.status] ?? statusWords(c.status, this.health);
     text($("status-word"), word);
     text($("status-detail"), detail);
     attr($("status-detail"), "title", detail);
-    attr($("status"), "data-status", c.status);
+    attr($("status"), "data-status", kind);
     text($("pause"), c.status === "stopped" ? "Start" : c.wantsToken ? "Try again" : "Stop");
     const hello = c.hello;
     text($("fact-stream"), hello === null ? "–" : `${hello.topic} · ${clip(hello.streamId, 9)}`);
-    if (hello !== null) attr($("fact-stream"), "title", `stream ${hello.streamId}, ${hello.partitions.length} partitions, server ${hello.serverVersion}`);
+    if (hello !== null) attr($("fact-stream"), "title", `stream ${hello.streamId}, ${integer(hello.partitions?.length)} partitions, server ${hello.serverVersion}`);
     // Before the stream has begun nothing is known, which is not zero.
     const known = (n) => integer(c.cursor === null ? undefined : n);
     text($("fact-records"), known(this.model.records));
@@ -74,43 +74,59 @@ export class View {
     show($("token"), c.wantsToken);
   }
 
+  // waitingFor is why there is no connection. A server that cannot read says why
+  // in its report.
+  waitingFor() {
+    const { detail, refusal } = this.client;
+    return refusal === 503 && this.health.reasons.length > 0 ? `${detail}: ${this.health.reasons.join("; ")}` : detail;
+  }
+
   notes() {
     const c = this.client;
     const notes = [];
     notes.push(["demo", "info", demoWords(this.model.list())]);
     const last = (list, words) => (list.count > 0 ? words(list.last.at(-1), list.count) : undefined);
-    if (this.health.state === "not ready") notes.push(["health", "warn", `The server is not ready: ${this.health.reasons.join("; ") || "no reason given"}.`]);
+    if (this.health.state === "not ready") notes.push(["health", "warn", "The server is not ready:", this.health.reasons.length > 0 ? this.health.reasons : ["no reason given"]]);
     if (this.health.state === "unavailable" && c.status === "live") notes.push(["health", "warn", "The server does not answer health checks: what is shown may be old."]);
     notes.push(["gaps", "warn", last(c.gaps, (g, n) => `${wallTime(g.at)}: ${recordRange(g)} of partition ${g.partition} will not come: ${because(g.reason)}. Gaps so far: ${n}.`)]);
     notes.push(["resets", "warn", last(c.resets, (r, n) => `${wallTime(r.at)}: the stream began anew: ${because(r.reason)}. Runs shown before are gone. Resets so far: ${n}.`)]);
-    notes.push(["grown", "info", last(c.grown, (g) => `${wallTime(g.at)}: the topic has more partitions, ${g.to} instead of ${g.from}; the new ones are read from their first record.`)]);
+    notes.push(["grown", "info", last(c.grown, (g) => `${wallTime(g.at)}: ${newsWords(g)}.`)]);
     notes.push(["quarantine", "bad", last(c.quarantined, (q, n) => `${n === 1 ? "1 record" : `${integer(n)} records`} could not be applied and ${n === 1 ? "was" : "were"} passed over; last: offset ${q.offset} of partition ${q.partition}: ${q.reason}.`)]);
     const u = this.model.unreadable;
     notes.push(["unreadable", "warn", last(u, (r, n) => `${n === 1 ? "1 record" : `${integer(n)} records`} cannot be read; last: offset ${r.offset} of partition ${r.partition}: ${r.reason}${r.detail ? `, ${r.detail}` : ""}.`)]);
     notes.push(["problems", "warn", last(c.problems, (p, n) => `${wallTime(p.at)}: ${p.text}${n > 1 ? ` (${n} notices so far)` : ""}`)]);
-    const shown = notes.filter(([key, , words]) => words !== undefined && this.dismissed.get(key) !== words);
-    this.notices.update(shown, (n) => n[0], (row, [key, kind, words]) => {
-      attr(row.root, "class", `notice ${kind}`);
-      if (row.words === words) return;
-      row.words = words;
-      if (kind === "info") {
-        text(row.root, words);
-        return;
-      }
-      const close = el("button", { type: "button", "aria-label": "Put this notice away" }, "×");
-      close.addEventListener("click", () => {
-        this.dismissed.set(key, words);
-        this.render();
-      });
-      row.root.replaceChildren(words, close);
+    const shown = notes.filter(([key, , words, lines]) => words !== undefined && this.dismissed.get(key) !== newsOf(words, lines));
+    this.notices.update(shown, (n) => n[0], (row, n) => this.changeNotice(row, n));
+  }
+
+  makeNotice(key, kind) {
+    const root = el("div", { role: "alert" }), words = el("p"), list = el("ul", { tabindex: 0 });
+    const row = { root, words, lines: new Rows(list, () => ({ root: el("li") })), list, news: "" };
+    root.append(el("div", { class: "words" }, words, list));
+    if (kind === "info") return row;
+    const close = el("button", { type: "button", "aria-label": "Put this notice away" }, "×");
+    close.addEventListener("click", () => {
+      this.dismissed.set(key, row.news);
+      this.render();
     });
+    root.append(close);
+    return row;
+  }
+
+  // changeNotice shows a notice: its words, and lines below them.
+  changeNotice(row, [, kind, words, lines = []]) {
+    attr(row.root, "class", `notice ${kind}`);
+    row.news = newsOf(words, lines);
+    text(row.words, words);
+    show(row.list, lines.length > 0);
+    row.lines.update(lines.map((line, i) => [i, line]), ([i]) => i, (li, [, line]) => text(li.root, line));
   }
 
   list() {
     const runs = this.model.list();
     this.keep();
     this.views = this.model.views;
-    const active = (r) => !r.over && this.model.quiet(r) < QUIET_MS;
+    const active = (r) => !r.over && this.silence.of(r) === 0;
     const follow = $("follow").checked;
     if (this.wanted !== null && follow && this.client.status === "live") this.wanted = null;
     if (this.wanted === null && (this.selected === null || (follow && !active(this.selected)))) {
@@ -148,6 +164,7 @@ export class View {
   emptyWords() {
     switch (this.client.status) {
       case "live":
+        if (this.health.state === "not ready") return "Nothing yet, and the server is not reading: see above.";
         return "Nothing yet. Runs appear here as agents start them; try: dashstream demo";
       case "catching up":
         return "Reading the log…";
@@ -176,20 +193,21 @@ export class View {
 
   changeRun(row, run) {
     attr(row.root, "aria-current", String(run === this.selected));
-    const quiet = run.over ? 0 : this.model.quiet(run);
-    const silence = quiet >= QUIET_MS ? `quiet for ${duration(BigInt(quiet) * 1000n)} · ` : "";
+    const quiet = this.silence.of(run);
+    const silence = quiet > 0 ? `quiet for ${ago(quiet)} · ` : "";
+    const status = statusOf(run, quiet > 0);
     if (row.run === run && row.revision === run.revision && row.words === silence) return;
     row.run = run;
     row.revision = run.revision;
     row.words = silence;
     attr(row.root, "class", `run ${run.status}`);
-    attr(row.chip, "class", `chip ${run.status}`);
-    text(row.chip, STATUS_WORDS[run.status]);
+    attr(row.chip, "class", `chip ${status}`);
+    text(row.chip, STATUS_WORDS[status]);
     text(row.graph, title(run));
     attr(row.graph, "title", title(run));
     text(row.demo, run.demo === true ? "demo" : maybeDemo(run) ? "demo?" : "");
     text(row.thread, run.thread.id);
-    text(row.duration, durationOf(run));
+    text(row.duration, durationOf(run, quiet > 0));
     attr(row.visited, "title", run.partial ? PARTIAL : "");
     text(row.visited, `${atLeast(run.visited(), run.partial)} ${run.visited() === 1 && !run.partial ? "node" : "nodes"}`);
     text(row.tokens, `${sum(run.tokens, run.tokensKnown, run.tokensUnknown, integer, run.partial)} tokens`);
@@ -198,6 +216,10 @@ export class View {
     text(row.last, silence + (e === undefined ? "" : [headline(e) || e.kind, e.node, e.text].filter(Boolean).join(" · ")));
   }
 }
+
+// newsOf is what a notice that was put away is known by: one in which only a time
+// went on has no news.
+const newsOf = (words, lines = []) => [words, ...lines].join("\n").replace(/\b(?:\d+(?:\.\d+)?(?:ms|s|m|h))+\b/g, "…");
 
 // The demo's own tenant. A run whose start was not read does not say whether it
 // is simulated; its tenant only makes that likely.

@@ -65,6 +65,9 @@ func decodeClientFrame(enc encoding, data []byte) (*streampb.ClientFrame, *field
 		return nil, badField("frame", "not valid UTF-8")
 	}
 	if err := protojson.Unmarshal(data, f); err != nil {
+		if bad := blame(f.ProtoReflect().Descriptor(), data); bad != nil {
+			return nil, bad
+		}
 		return nil, badField("frame", "not a JSON ClientFrame: %s", clip(err.Error(), 200))
 	}
 	return f, nil

@@ -4,6 +4,7 @@
 import { el, Rows, svg, attr, text } from "./dom.js";
 import { atLeast, duration } from "./format.js";
 import { HEIGHT, layout, WIDTH } from "./layout.js";
+import { timeOf } from "./nodes.js";
 import { MAX_EDGES, MAX_NODES } from "./shape.js";
 import { partOf } from "./silence.js";
 import { clip } from "./text.js";
@@ -119,10 +120,25 @@ function changeNode(row, node, run, quiet) {
   text(row.name, node.name);
   const facts = [run.partial && node.visits === 0 ? "no visit seen" : WORDS[status]];
   if (node.visits > 1) facts.push(`${atLeast(node.visits, run.partial)} visits`);
-  if (node.durationUs !== undefined) facts.push(duration(node.durationUs));
+  const time = timeOf(node, status, run.lastUs, run.partial);
+  if (time !== null) facts.push(timeWords(time));
   if (run.declared && !node.declared) facts.push("not in the declared graph");
   text(row.facts, facts.join(" · "));
   text(row.note, node.error ?? node.note ?? "");
+}
+
+// timeWords says what a time is of.
+export function timeWords({ kind, us, all, some }) {
+  switch (kind) {
+    case "running":
+      return `${duration(us)} so far`;
+    case "once":
+      return duration(us);
+    case "last":
+      return `last ${duration(us)}, ${some ? "≥ " : ""}${duration(all)} in all`;
+    default:
+      return `${some ? "≥ " : ""}${duration(us)} in all`;
+  }
 }
 
 const WORDS = { waiting: "not visited", running: "running", quiet: "running when last heard of", done: "done", failed: "failed", unfinished: "no end seen" };

@@ -3,6 +3,7 @@
 import { count, number, text, whole } from "./attributes.js";
 import { ErrorList } from "./errors.js";
 import { describe, EventLog, MAX_NAME } from "./log.js";
+import { began, ended, newNode } from "./nodes.js";
 import { MAX_EDGES, MAX_NODES, shape } from "./shape.js";
 import { clip, tail } from "./text.js";
 
@@ -114,7 +115,7 @@ export class Run {
         this.dropped.nodes++;
         return undefined;
       }
-      node = { name, status: "waiting", visits: 0, order: undefined, open: 0, durationUs: undefined, note: undefined, error: undefined, declared: false };
+      node = newNode(name);
       this.nodes.set(name, node);
     }
     return node;
@@ -157,7 +158,7 @@ export class Run {
         if (!this.over) this.status = "running";
         break;
       case "NODE_START":
-        this.nodeStarted(this.node(nodeId));
+        this.nodeStarted(this.node(nodeId), us);
         break;
       case "NODE_END":
         this.nodeEnded(this.node(nodeId), "done", e);
@@ -286,13 +287,10 @@ export class Run {
     return [...this.nodes.values()].sort((a, b) => (a.order ?? Infinity) - (b.order ?? Infinity) || 0);
   }
 
-  nodeStarted(node) {
+  nodeStarted(node, us) {
     if (node === undefined) return;
     this.visit(node);
-    node.open++;
-    node.status = "running";
-    node.note = undefined;
-    node.error = undefined;
+    began(node, us);
     if (this.status === "interrupted") this.status = "running";
   }
 
@@ -300,10 +298,7 @@ export class Run {
     if (node === undefined) return;
     // An end without its start, in a run that was joined late, is a visit too.
     if (node.open === 0) this.visit(node);
-    node.open = Math.max(0, node.open - 1);
-    node.status = node.open > 0 ? "running" : status;
-    node.note = undefined;
-    node.durationUs = duration(e) ?? node.durationUs;
+    ended(node, status, duration(e));
     node.error = status === "failed" ? (text(e.attributes, "error", 1000) ?? "failed") : undefined;
   }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { frozenWords } from "../static/detail.js";
 import { stringify } from "../static/json.js";
 import { ApplyError, Model } from "../static/model.js";
 import { MAX_EVENTS } from "../static/log.js";
@@ -373,6 +374,26 @@ test("a state that the producer could not send leaves the old one frozen", () =>
   big.event.attributes = { initial_state_json: { mapValue: { values: {} } } };
   b.put(big);
   assert.equal(b.state.status, "frozen");
+});
+
+test("every Error is in the list of errors, and is called what it is", () => {
+  const p = new Producer("t");
+  const error = (severity, message, errorCode) => ({ error: { header: p.header(), message, severity: `SEVERITY_${severity}`, errorCode } });
+  const b = new Bench().put(p.event("GRAPH_START"), p.full({ n: 1 }), error("INFO", "told"), error("DEBUG", "seen"));
+  assert.deepEqual([b.run.warning, b.run.error], [undefined, undefined], "what only informs is no warning");
+  b.put(error("WARNING", "too large", "state_unavailable"));
+  assert.deepEqual([b.run.warning, b.run.error, b.state.status], ["too large", undefined, "frozen"]);
+  assert.deepEqual(b.run.errors.entries.map((e) => [e.severity, e.message]), [["info", "told"], ["debug", "seen"], ["warning", "too large"]]);
+});
+
+test("nothing is promised of the state of a run that is over", () => {
+  const p = new Producer("t");
+  const b = new Bench().put(p.event("GRAPH_START"), p.full({ n: 1 }), { error: { header: p.header(), errorCode: "state_unavailable", message: "too large.", severity: "SEVERITY_WARNING" } });
+  assert.equal(frozenWords(b.state, false), "Stands at message 2: too large. The next full state heals it.");
+  b.put(p.diff([{ op: "add", path: "/m", value: 1 }]));
+  assert.equal(frozenWords(b.state, false), "Stands at message 2: too large. 1 change was not applied. The next full state heals it.");
+  b.put(p.diff([{ op: "add", path: "/m", value: 2 }]), p.event("GRAPH_END"));
+  assert.equal(frozenWords(b.state, b.run.over), "Stands at message 2: too large. 2 changes were not applied.");
 });
 
 test("a producer that counts from 1 again is a restart, not a late message", () => {

@@ -139,14 +139,14 @@ export class DetailView {
 
   renderState(run) {
     const s = run.state;
-    const key = `${run.id} ${s.status} ${s.applied} ${s.skipped} ${s.reason} ${s.check.serial} ${s.check.right} ${s.compared}`;
+    const key = `${run.id} ${s.status} ${s.applied} ${s.skipped} ${s.reason} ${s.check.serial} ${s.check.right} ${s.compared} ${run.over}`;
     if (key === this.stateKey) return;
     this.stateKey = key;
     attr($("panel-state"), "data-state", s.status);
     const words = {
       none: `No state: ${s.reason}.`,
       current: `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. ${hashWords(s)}`,
-      frozen: `Stands at message ${s.sequence}: ${s.reason}. ${integer(s.skipped)} changes were not applied; the next full state heals it.`,
+      frozen: frozenWords(s, run.over),
     };
     text(this.stateNote, words[s.status]);
     show(this.troubles, s.troubles.length > 0);
@@ -226,6 +226,13 @@ function note(parent) {
 export function hiddenWords(what, all, shown, gone) {
   if (all <= shown) return "";
   return `The last ${integer(shown)} of ${integer(all)} ${what} are shown.${gone > 0 ? ` The page let ${integer(gone)} older ones go.` : ""}`;
+}
+
+// frozenWords says why a state stands still, what it lacks, and, while there may
+// be more to come, what heals it.
+export function frozenWords(s, over) {
+  const lacks = s.skipped === 0 ? "" : ` ${integer(s.skipped)} ${s.skipped === 1 ? "change was" : "changes were"} not applied.`;
+  return `Stands at message ${s.sequence}: ${s.reason.replace(/\.$/, "")}.${lacks}${over ? "" : " The next full state heals it."}`;
 }
 
 // hashWords says what is known of the state's hash.

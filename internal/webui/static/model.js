@@ -375,7 +375,7 @@ function initialState(thread, run, sequence, attributes) {
 function reportedError(thread, run, sequence, us, body) {
   // It stands in the place of a state that could not be sent.
   if (body.errorCode === "state_unavailable") thread.state.freeze(sequence, clip(body.message ?? body.errorCode, 1000));
-  else run.reported(body, sequence, us);
+  run.reported(body, sequence, us);
 }
 
 function quality(run, metrics) {

@@ -466,8 +466,8 @@ export class Run {
   reported(e, sequence, us) {
     const error = this.errors.note(e, sequence, us);
     const words = error.message ?? error.code ?? "error";
-    if (["warning", "info", "debug"].includes(error.severity)) this.warning = words;
-    else this.error = words;
+    if (error.severity === "warning") this.warning = words;
+    else if (!["info", "debug"].includes(error.severity)) this.error = words;
   }
 }
 

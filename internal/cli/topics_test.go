@@ -65,6 +65,21 @@ func TestTopicsEnsureAndDescribe(t *testing.T) {
 		t.Errorf("described: %+v", d)
 	}
 
+	// With the definition of a cluster, both are known as topics of up.
+	o = runCLI(t, env, "topics", "ensure", "--profile", "default")
+	o.want(t, ExitOK)
+	if n := strings.Count(o.stdout, "it is as dashstream up makes it\n    to do: nothing, and compare it with --profile embedded;"); n != 2 || strings.Count(o.stdout, "notice: ") != 2 {
+		t.Errorf("the topics of up are not known: %s", o.stdout)
+	}
+	// A gateway starts on it without a word of it.
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stderr := &watched{text: "DashStream is at", seen: stop}
+	code := Run(ctx, []string{"gateway", "--listen", "127.0.0.1:0"}, settings.MapEnv(env), strings.NewReader(""), io.Discard, stderr)
+	if code != ExitOK || strings.Contains(stderr.String(), "level=WARN") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+
 	// Fewer partitions than defined lose nothing: told once, no failure, and added only when asked for.
 	o = runCLI(t, env, "topics", "ensure", "--partitions", "5", "--retention", "24h")
 	o.want(t, ExitOK)

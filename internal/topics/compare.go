@@ -37,6 +37,8 @@ type Difference struct {
 	Severity Severity
 	Why      string // what follows from it
 	Fix      string // what to do about it
+	// OfUp says that nothing is wrong: the topic is as "dashstream up" makes it.
+	OfUp bool
 }
 
 // String is the difference in one line.
@@ -83,13 +85,15 @@ func (c *comparison) partitions(live Live) {
 	have, want := len(live.Partitions), int(c.def.Partitions)
 	switch {
 	case have < want:
-		when := "it is intended"
-		if int32(have) == Main(c.def.Name, Embedded).Partitions {
-			when = "it is a topic of dashstream up (compare it with --profile embedded)"
-		}
-		fix := "nothing, when " + when + "; else run: " + c.ensure(" --raise-partitions") +
+		raise := "run: " + c.ensure(" --raise-partitions") +
 			"; threads that are running then move to other partitions, so do it while no agents run"
-		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "fewer consumers can share the work than planned", fix)
+		ofUp := c.def.embedded != nil && len(Compare(live, *c.def.embedded)) == 0
+		why, fix := "fewer consumers can share the work than planned", "nothing, when it is intended; else "+raise
+		if ofUp {
+			why, fix = "it is as dashstream up makes it", "nothing, and compare it with --profile embedded; to have more partitions all the same, "+raise
+		}
+		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, why, fix)
+		c.out[len(c.out)-1].OfUp = ofUp
 	case have > want:
 		c.add(Partitions, strconv.Itoa(have), strconv.Itoa(want), Notice, "Kafka cannot take partitions away, and more do no harm",
 			fmt.Sprintf("nothing, or define it so: --partitions %d", have))

@@ -64,10 +64,18 @@ type Definition struct {
 	// Flags is what follows "dashstream topics ensure" to mean this cluster and topic, so that a hint can be pasted. It
 	// begins with a space, or is empty where the defaults are meant.
 	Flags string
+
+	embedded *Definition // the same topic as "dashstream up" makes it
 }
 
 // Main is the topic of the telemetry.
 func Main(name string, p Profile) Definition {
+	d := mainTopic(name, p)
+	d.embedded = new(mainTopic(name, Embedded))
+	return d
+}
+
+func mainTopic(name string, p Profile) Definition {
 	d := define(name, p, mainRetention)
 	d.Partitions = 10
 	if p == Embedded {
@@ -79,6 +87,12 @@ func Main(name string, p Profile) Definition {
 
 // DeadLetters is the topic of the records that could not be handled.
 func DeadLetters(name string, p Profile) Definition {
+	d := deadLetters(name, p)
+	d.embedded = new(deadLetters(name, Embedded))
+	return d
+}
+
+func deadLetters(name string, p Profile) Definition {
 	d := define(name, p, deadLetterRetention)
 	d.Partitions = 3
 	if p == Embedded {

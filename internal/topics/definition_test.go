@@ -159,6 +159,24 @@ func live(d topics.Definition, change func(*topics.Live)) topics.Live {
 	return l
 }
 
+// A topic of "dashstream up" is known as one, whichever of the two it is; another with as few partitions is not.
+func TestCompareKnowsTheTopicsOfUp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ made, want topics.Definition }{
+		{topics.Main("m", topics.Embedded), topics.Main("m", topics.Default)},
+		{topics.DeadLetters("m-dlq", topics.Embedded), topics.DeadLetters("m-dlq", topics.Default)},
+	} {
+		found := topics.Compare(live(tt.made, func(*topics.Live) {}), tt.want)
+		if len(found) != 1 || !found[0].OfUp || !strings.Contains(found[0].String(), "as dashstream up makes it") || !strings.Contains(found[0].Fix, "--profile embedded") {
+			t.Errorf("%s: %v", tt.made.Name, found)
+		}
+		other := topics.Compare(live(tt.made, func(l *topics.Live) { l.Configs[topics.RetentionMs] = topics.Config{Value: "60000"} }), tt.want)
+		if len(other) != 2 || other[0].OfUp || strings.Contains(other[0].String(), "dashstream up") {
+			t.Errorf("%s with another retention: %v", tt.made.Name, other)
+		}
+	}
+}
+
 // Every way in which a topic can differ is told, with what follows from it and what to do.
 func TestCompare(t *testing.T) {
 	t.Parallel()

@@ -280,3 +280,28 @@ put(p.event("HUMAN_INTERRUPT")); put({error: {header: p.header(), message: "m", 
 		}
 	}
 }
+
+func TestTheHeaderAndTheGraphFit(t *testing.T) {
+	t.Parallel()
+	p := quiet(t)
+	p.telemetry(`const p = producer("t");
+const names = ["rewrite_query", "retrieve", "rerank", "generate", "grade"];
+put(p.event("GRAPH_START", {attributes: {graph_name: {stringValue: "g"}, graph_manifest: {stringValue: JSON.stringify({nodes: names, edges: names.slice(1).map((to, i) => ({from: names[i], to}))})}}}));
+model.records = 123456; client.gaps.count = 12; client.resets.count = 3; client.changed();`)
+	p.wait("the graph is drawn", `document.querySelectorAll('#panel-graph svg .node').length === 5`)
+	for _, width := range []int64{1250, 1300, 1350, 1400} {
+		p.do(chromedp.EmulateViewport(width, 900))
+		p.wait("the page has its width", fmt.Sprintf("innerWidth === %d", width))
+		p.picture(fmt.Sprint(width))
+		if bad := eval[string](p, `(() => {
+		  const middle = (e) => { const r = e.getBoundingClientRect(); return (r.top + r.bottom) / 2; };
+		  const bad = ['#status', '#pause', '#facts', '#start'].filter((s) => Math.abs(middle(document.querySelector(s)) - middle(document.querySelector('#bar h1'))) > 6);
+		  if (document.querySelector('#facts').getBoundingClientRect().height > 30) bad.push('two rows of facts');
+		  const drawing = document.querySelector('.drawing').getBoundingClientRect();
+		  for (const n of document.querySelectorAll('#panel-graph svg .node')) if (n.getBoundingClientRect().right > drawing.right) bad.push(n.textContent);
+		  return JSON.stringify(bad);
+		})()`); bad != "[]" {
+			t.Errorf("at %d pixels these do not fit: %s", width, bad)
+		}
+	}
+}

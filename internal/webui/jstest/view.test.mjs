@@ -15,6 +15,8 @@ test("durations and numbers for people", () => {
   assert.equal(integer(123n), "123");
   assert.deepEqual([dollars(0), dollars(0.0000172), dollars(0.0123), dollars(12.3456), dollars(1234.5), dollars(NaN), dollars(Infinity)], ["$0.0000", "< $0.0001", "$0.0123", "$12.35", "$1235", UNKNOWN, UNKNOWN]);
   assert.deepEqual([sum(0, 0, 0, integer), sum(0, 0, 3, integer), sum(7, 1, 0, integer), sum(7, 1, 2, integer)], [UNKNOWN, UNKNOWN, "7", "≥ 7"]);
+  // A lower bound that is tiny is no upper bound.
+  assert.deepEqual([sum(0.00002, 1, 0, dollars), sum(0.00002, 1, 1, dollars), sum(0.00002, 1, 0, dollars, true), sum(0.25, 1, 1, dollars), sum(0, 1, 1, dollars)], ["< $0.0001", "> $0", "> $0", "≥ $0.2500", "≥ $0.0000"]);
   assert.deepEqual([rate(undefined), rate(0), rate(1.25), rate(1234.6)], [UNKNOWN, "0", "1.3", "1\u202f235"]);
   assert.deepEqual([seconds(0), seconds(1), seconds(2999), seconds(-5)], ["0 s", "1 s", "3 s", "0 s"]);
   assert.equal(clockTime(undefined), UNKNOWN);

@@ -23,8 +23,8 @@ function trim(n, digits) {
   return String(Number(n.toFixed(digits)));
 }
 
-export function integer(n) {
-  return n === undefined ? UNKNOWN : String(n).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+export function integer(n, bound = false) {
+  return n === undefined ? UNKNOWN : (bound ? "≥ " : "") + String(n).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
 // atLeast shows a count that is only a lower bound where partial: then none that
@@ -34,16 +34,19 @@ export function atLeast(n, partial) {
   return n === 0 ? UNKNOWN : `≥ ${integer(n)}`;
 }
 
-// sum shows a total of which some parts may be unknown, or not have been read.
+// sum shows a total of which some parts may be unknown, or not have been read:
+// then it is a lower bound.
 export function sum(total, known, unknown, show, partial = false) {
   if (known === 0) return UNKNOWN;
-  return (unknown > 0 || partial ? "≥ " : "") + show(total);
+  return show(total, unknown > 0 || partial);
 }
 
-export function dollars(n) {
+// dollars shows an amount, or a lower bound of one. Of a bound too small to be
+// written out only that it is there is known, not that the amount is small too.
+export function dollars(n, bound = false) {
   if (!Number.isFinite(n)) return UNKNOWN;
-  if (n > 0 && n < 0.0001) return "< $0.0001";
-  return `$${n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(2) : n.toFixed(4)}`;
+  if (n > 0 && n < 0.0001) return bound ? "> $0" : "< $0.0001";
+  return `${bound ? "≥ " : ""}$${n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(2) : n.toFixed(4)}`;
 }
 
 export function rate(n) {

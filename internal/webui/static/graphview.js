@@ -10,6 +10,8 @@ import { partOf } from "./silence.js";
 import { clip } from "./text.js";
 
 const MAX_DRAWN = 60;
+// How small a drawing may be shown, as a part of its size.
+const LEAST = 0.7;
 
 export class GraphView {
   constructor(parent) {
@@ -64,6 +66,8 @@ export class GraphView {
     }
     const l = layout(names, edges, entry);
     const root = svg("svg", { width: l.width, height: l.height, viewBox: `0 0 ${l.width} ${l.height}`, role: "img", "aria-label": `Graph of ${names.length} nodes` });
+    // It shrinks to its panel as far as it can be read, and scrolls beyond.
+    root.style.minWidth = `${Math.round(l.width * LEAST)}px`;
     root.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, svg("path", { d: "M0 0L8 4L0 8z" }))));
     for (const e of l.edges) {
       const line = svg("path", { d: path(l.nodes.get(e.from), l.nodes.get(e.to), e.back, l.height), "marker-end": "url(#arrow)" });

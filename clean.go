@@ -162,7 +162,7 @@ func (c *cleaner) attribute(name string, v *pb.AttributeValue) *pb.AttributeValu
 			w.BytesValue = c.r.FieldBytes(name, w.BytesValue)
 		}
 	case *pb.AttributeValue_IntValue, *pb.AttributeValue_FloatValue:
-		if c.r != nil && c.r.Sensitive(name) {
+		if c.numberIsSecret(name) {
 			return stringValue(redact.Mask)
 		}
 	case *pb.AttributeValue_ArrayValue:
@@ -181,6 +181,9 @@ func (c *cleaner) attribute(name string, v *pb.AttributeValue) *pb.AttributeValu
 	}
 	return v
 }
+
+// numberIsSecret is the rule for numbers: only their name can say so.
+func (c *cleaner) numberIsSecret(name string) bool { return c.r != nil && c.r.Sensitive(name) }
 
 func (c *cleaner) error(e *pb.Error) {
 	if e == nil {
@@ -202,6 +205,10 @@ func (c *cleaner) metrics(m *pb.Metrics) {
 		}
 		v.Unit = c.text(v.Unit)
 		switch w := v.Value.(type) {
+		case *pb.MetricValue_IntValue, *pb.MetricValue_FloatValue:
+			if c.numberIsSecret(name) {
+				v.Value = &pb.MetricValue_StringValue{StringValue: redact.Mask}
+			}
 		case *pb.MetricValue_StringValue:
 			w.StringValue = c.field(name, w.StringValue)
 		case *pb.MetricValue_BytesValue:

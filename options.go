@@ -182,7 +182,8 @@ func WithClock(now func() time.Time) Option {
 }
 
 // WithTraceContext adds the W3C trace context of the ctx given to StartRun to each record of the run, as the Kafka headers
-// traceparent and tracestate. Empty strings add nothing.
+// traceparent and tracestate. Empty strings add nothing; what breaks the grammar of the W3C is left out, which the logger
+// is told once, and a traceparent that is left out takes the tracestate with it. The values of tracestate are redacted.
 func WithTraceContext(f func(context.Context) (traceparent, tracestate string)) Option {
 	return option(func(c *config) { c.trace = f })
 }

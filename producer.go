@@ -26,7 +26,7 @@ type Producer struct {
 	redactor *redact.Redactor // nil: redaction is off
 	encoder  wire.Encoder
 
-	clockWarned atomic.Bool
+	clockWarned, traceWarned, unknownWarned atomic.Bool
 	// abandoning is set when the client is closed: records it gives back are booked when it is.
 	abandoning atomic.Bool
 

@@ -206,21 +206,6 @@ func (p *Producer) jsonAttribute(it *item, key string, v any) {
 	it.cost += attrOverhead + len(key) + valueCost(value)
 }
 
-func (p *Producer) traceHeaders(ctx context.Context) []kgo.RecordHeader {
-	if p.cfg.trace == nil || ctx == nil {
-		return nil
-	}
-	parent, state := p.cfg.trace(ctx)
-	var out []kgo.RecordHeader
-	if parent != "" {
-		out = append(out, kgo.RecordHeader{Key: "traceparent", Value: []byte(parent)})
-	}
-	if state != "" {
-		out = append(out, kgo.RecordHeader{Key: "tracestate", Value: []byte(state)})
-	}
-	return out
-}
-
 // ThreadID returns the thread's id as it is sent.
 func (r *Run) ThreadID() string {
 	if r == nil {

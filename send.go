@@ -15,7 +15,8 @@ const maxSendBytes = 2 << 20
 
 // Send sends any message. Its header must name the thread. The header's sequence, type, schema version and compression
 // are set here, and where they are missing, the tenant, the timestamp and the message id. The message may be used again
-// when Send returns: it is copied.
+// when Send returns: it is copied. Fields that this version does not know are left out of the copy, unless redaction is
+// off: they cannot be redacted.
 //
 // A batch is sent as the events in it, each in the order of its own thread.
 //
@@ -88,18 +89,20 @@ func (p *Producer) accept(m *pb.DashStreamMessage) (*item, error) {
 		return nil, p.refuse(kind, DropInvalid, fmt.Errorf("%w: %w", ErrInvalidMessage, err))
 	}
 	m = proto.CloneOf(m)
+	if p.redactor != nil && dropUnknown(m.ProtoReflect()) && !p.unknownWarned.Swap(true) {
+		p.logger.Warn("a message given to Send has fields that this version does not know; they cannot be redacted and are left out", "type", kind.String())
+	}
 	if proto.Size(m) > maxSendBytes {
 		p.shorten(m, 4<<10, maxSendBytes)
 	}
 	thread := h.ThreadId
 	h = wire.HeaderOf(m)
 	_, us := p.now()
-	if len(h.MessageId) != wire.MessageIDBytes {
-		if len(h.MessageId) > 0 {
-			p.degrade(DegradedInvalidID)
-		}
+	ids := cleaner{r: p.redactor}
+	if h.MessageId = ids.id(h.MessageId, wire.MessageIDBytes); h.MessageId == nil {
 		h.MessageId = newID(us)
 	}
+	p.degradeBy(DegradedInvalidID, ids.invalidID)
 	if h.TimestampUs == 0 {
 		h.TimestampUs = us
 	}

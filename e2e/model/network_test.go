@@ -160,15 +160,13 @@ func (n *network) freeze(port int, d time.Duration) {
 	}
 }
 
-// open lists the connections that one side at least has not closed.
-func (n *network) open() []string {
+// open lists the connections to a port that nobody has closed.
+func (n *network) open(port int) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var list []string
-	for port, conns := range n.conns {
-		for c := range conns {
-			list = append(list, fmt.Sprintf("from %v to port %d: ended by the client: %v, by the server: %v", c.local, port, c.out.ended(), c.in.ended()))
-		}
+	for c := range n.conns[port] {
+		list = append(list, fmt.Sprintf("from %v: ended by the client: %v, by the server: %v", c.local, c.out.ended(), c.in.ended()))
 	}
 	return list
 }

@@ -242,8 +242,10 @@ func play(sc script) result {
 	}
 	d.tearDown()
 	w.running.Wait()
-	if left := w.net.open(); len(left) > 0 {
-		w.fail("connections are left: %s", strings.Join(left, "; "))
+	for _, p := range w.gateways {
+		if left := w.net.open(p.port); len(left) > 0 {
+			w.fail("connections to the gateway at %s are left: %s", p.address, strings.Join(left, "; "))
+		}
 	}
 	r.Violations = w.violations
 	return r

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,8 +120,9 @@ type Feed struct {
 	leaderless atomic.Pointer[map[int32]bool]
 	ready      chan struct{}
 
-	endsOnce coalesced[map[int32]int64]
-	lookOnce coalesced[ResetReason]
+	endsOnce     coalesced[ends]
+	lookOnce     coalesced[ResetReason]
+	identityOnce coalesced[[16]byte]
 
 	mu       sync.Mutex
 	lastErr  error
@@ -174,7 +176,12 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 	f.tail, f.past, f.questions = clients[0], clients[1], clients[2]
 	// The client's own, since only that one has the bound.
 	f.decompressor = f.tail.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-	f.endsOnce.fn = func() (map[int32]int64, error) { return f.offsets(f.background, f.gen.Load().count(), atEnd) }
+	f.endsOnce.fn = func() (ends, error) {
+		g := f.gen.Load()
+		list, err := f.offsets(f.background, g, atEnd)
+		return ends{of: g, list: list}, err
+	}
+	f.identityOnce.fn = func() ([16]byte, error) { return f.identity(f.background) }
 	f.lookOnce.fn = func() (ResetReason, error) { return f.refresh(f.background, f.gen.Load()) }
 	return f, nil
 }
@@ -184,6 +191,7 @@ func (f *Feed) Close() {
 	f.stop()
 	f.endsOnce.wait()
 	f.lookOnce.wait()
+	f.identityOnce.wait()
 	f.reads.Wait()
 	f.tail.Close()
 	f.past.Close()
@@ -357,17 +365,27 @@ func (f *Feed) beat() {
 	f.lastBeat = time.Now()
 }
 
-// ends lists the high watermark of every partition as it is after the call
-// began. Callers that come together share one request.
-func (f *Feed) ends(ctx context.Context) (map[int32]int64, error) {
-	return f.endsOnce.do(ctx)
+// ends are the high watermarks of a generation.
+type ends struct {
+	of   *generation
+	list map[int32]int64
+}
+
+// ends lists the high watermark of every partition of a generation as it is
+// after the call began. Callers that come together share one request.
+func (f *Feed) ends(ctx context.Context, g *generation) (map[int32]int64, error) {
+	e, err := f.endsOnce.do(ctx)
+	if e.of != g {
+		return nil, cmp.Or(err, errAnotherTopic)
+	}
+	return e.list, err
 }
 
 // endsBelow reports whether a partition really ends before an offset. A new
 // leader may know less for a moment, so it is asked more than once.
-func (f *Feed) endsBelow(ctx context.Context, p int32, offset int64) (bool, error) {
+func (f *Feed) endsBelow(ctx context.Context, g *generation, p int32, offset int64) (bool, error) {
 	for try := 1; ; try++ {
-		ends, err := f.ends(ctx)
+		ends, err := f.ends(ctx, g)
 		end, ok := ends[p]
 		switch {
 		case !ok:
@@ -390,7 +408,7 @@ func (f *Feed) endsBelow(ctx context.Context, p int32, offset int64) (bool, erro
 func retried(ctx context.Context, ask func() (map[int32]int64, error)) (map[int32]int64, error) {
 	for try := 1; ; try++ {
 		v, err := ask()
-		if len(v) > 0 || try == confirmTries {
+		if len(v) > 0 || try == confirmTries || errors.Is(err, errAnotherTopic) {
 			return v, err
 		}
 		select {

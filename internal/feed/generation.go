@@ -140,8 +140,8 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	if err != nil {
 		return nil, err
 	}
-	starts, startsErr := f.list(ctx, len(st.partitions), atStart)
-	ends, endsErr := f.list(ctx, len(st.partitions), atEnd)
+	starts, startsErr := f.list(ctx, st.id, len(st.partitions), atStart)
+	ends, endsErr := f.list(ctx, st.id, len(st.partitions), atEnd)
 	if len(starts) == 0 || len(ends) == 0 {
 		return nil, cmp.Or(startsErr, endsErr)
 	}
@@ -236,18 +236,17 @@ func (f *Feed) learn(ctx context.Context, g *generation) error {
 	if !g.hasUnknown() {
 		return nil
 	}
-	n := g.count()
 	// The ends first: what comes between the questions lies after them. Readers
 	// that wait for the partition are owed what has come since the feed began.
-	ends, err := f.list(ctx, n, atEnd)
+	ends, err := f.list(ctx, g.topicID, g.count(), atEnd)
 	if len(ends) == 0 {
 		return err
 	}
-	since, err := f.offsets(ctx, n, g.began)
+	since, err := f.offsets(ctx, g, g.began)
 	if len(since) == 0 {
 		return err
 	}
-	starts, err := f.offsets(ctx, n, atStart)
+	starts, err := f.offsets(ctx, g, atStart)
 	if len(starts) == 0 {
 		return err
 	}

@@ -250,7 +250,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 }
 
 func (h *history) outOfRange(ctx context.Context, p int32, offset int64) error {
-	starts, err := h.f.offsets(ctx, h.g.count(), atStart)
+	starts, err := h.f.offsets(ctx, h.g, atStart)
 	start, ok := starts[p]
 	if !ok {
 		return err

@@ -245,7 +245,7 @@ func (s *supervisor) handle(ctx context.Context, a fetched) {
 // outOfRange finds out whether retention passed the position or the log was cut
 // below it.
 func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
-	starts, err := s.f.offsets(ctx, s.g.count(), atStart)
+	starts, err := s.f.offsets(ctx, s.g, atStart)
 	start, ok := starts[a.partition]
 	if !ok {
 		s.f.observer.RequestError(err)
@@ -255,7 +255,7 @@ func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
 		s.skip(a.partition, a.from, start, GapRetention)
 		return
 	}
-	ends, err := s.f.offsets(ctx, s.g.count(), atEnd)
+	ends, err := s.f.offsets(ctx, s.g, atEnd)
 	end, ok := ends[a.partition]
 	if !ok {
 		s.f.observer.RequestError(err)

@@ -21,12 +21,16 @@ const (
 	atEnd   = -1
 )
 
-// offsets lists one offset for each of the first n partitions: at the start or
+// errAnotherTopic reports that the topic was created anew, so that what the
+// brokers say of it is not about the generation that was asked for.
+var errAnotherTopic = errors.New("the topic was created anew")
+
+// offsets lists one offset for each partition of a generation: at the start or
 // end of the log, or of the first record with a Kafka timestamp at or after ms,
 // which is -1 where there is none. With an error the map holds what was
 // answered all the same.
-func (f *Feed) offsets(ctx context.Context, n int, ms int64) (map[int32]int64, error) {
-	listed, err := f.list(ctx, n, ms)
+func (f *Feed) offsets(ctx context.Context, g *generation, ms int64) (map[int32]int64, error) {
+	listed, err := f.list(ctx, g.topicID, g.count(), ms)
 	out := make(map[int32]int64, len(listed))
 	for p, l := range listed {
 		out[p] = l.offset
@@ -41,7 +45,61 @@ type listed struct {
 	epoch  int32
 }
 
-func (f *Feed) list(ctx context.Context, n int, ms int64) (map[int32]listed, error) {
+// list asks for the first n partitions of the topic with an id. Kafka knows this
+// question by the topic's name alone, so the answer may be another topic's: that
+// is looked up after it.
+func (f *Feed) list(ctx context.Context, id [16]byte, n int, ms int64) (map[int32]listed, error) {
+	out, err := f.listByName(ctx, n, ms)
+	if len(out) == 0 || id == [16]byte{} {
+		return out, err
+	}
+	now, idErr := f.identityOnce.do(ctx)
+	switch {
+	case idErr != nil:
+		return nil, fmt.Errorf("list offsets of topic %q: %w", f.cfg.Topic, idErr)
+	case now != id:
+		if s := f.super.Load(); s != nil && s.g.topicID == id {
+			s.endGeneration(ResetTopicRecreated)
+		}
+		return nil, fmt.Errorf("list offsets of topic %q: %w", f.cfg.Topic, errAnotherTopic)
+	}
+	return out, err
+}
+
+// identity asks for the topic's id as it is now.
+func (f *Feed) identity(ctx context.Context) ([16]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(f.cfg.Topic)
+	req.Topics = append(req.Topics, t)
+	for try := 1; ; try++ {
+		resp, err := req.RequestWith(ctx, f.questions)
+		switch {
+		case err != nil:
+			return [16]byte{}, err
+		case len(resp.Topics) != 1:
+			err = kerr.UnknownTopicOrPartition
+		default:
+			err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+		}
+		if err == nil || try == confirmTries {
+			var id [16]byte
+			if err == nil {
+				id = resp.Topics[0].TopicID
+			}
+			return id, err
+		}
+		select {
+		case <-ctx.Done():
+			return [16]byte{}, err
+		case <-time.After(minBackoff):
+		}
+	}
+}
+
+func (f *Feed) listByName(ctx context.Context, n int, ms int64) (map[int32]listed, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
 	defer cancel()
 	req := kmsg.NewPtrListOffsetsRequest()

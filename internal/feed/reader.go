@@ -314,7 +314,7 @@ func (r *Reader) resolve(ctx context.Context) bool {
 	if now := time.Now(); !r.unresolved() || r.askAt.After(now) {
 		return false
 	}
-	ends, _ := r.f.ends(ctx)
+	ends, _ := r.f.ends(ctx, r.g)
 	learnt := false
 	for p, o := range r.target {
 		end, ok := ends[int32(p)]
@@ -339,7 +339,7 @@ func (r *Reader) isPastEnd(ctx context.Context, p int32, end int64) bool {
 		return false
 	}
 	if r.cur[p] > end {
-		short, err := r.f.endsBelow(ctx, p, r.cur[p])
+		short, err := r.f.endsBelow(ctx, r.g, p, r.cur[p])
 		if err != nil || short {
 			return short
 		}

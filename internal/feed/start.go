@@ -36,19 +36,38 @@ func (e *CursorError) Error() string { return e.Field + ": " + e.Detail }
 // or past the end of the log, is answered by a reader whose first step is a
 // [Reset].
 func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
-	g, err := f.generationFor(ctx, start.Cursor)
-	if err != nil {
-		return nil, err
+	for {
+		g, err := f.generationFor(ctx, start.Cursor)
+		if err != nil {
+			return nil, err
+		}
+		r, err := f.newReader(ctx, g, start)
+		if !errors.Is(err, errAnotherTopic) {
+			return r, err
+		}
+		select {
+		case <-g.ended:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
+}
+
+// newReader returns a reader of a generation, or an error that wraps
+// errAnotherTopic when that is over.
+func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Reader, error) {
 	r := &Reader{f: f, g: g, fromOldest: start.Cursor != nil || start.Earliest || start.SinceMS != nil}
 	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
 		return nil, err
 	}
 	// An end that the broker does not tell now is asked for later; the reader
 	// begins without it.
-	ends, _ := f.ends(ctx)
-	if ctx.Err() != nil {
+	ends, err := f.ends(ctx, g)
+	switch {
+	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case errors.Is(err, errAnotherTopic):
+		return nil, err
 	}
 	known := g.partitions()
 	n := len(known)
@@ -71,7 +90,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			return nil, err
 		}
 	case start.Earliest:
-		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, atStart) })
+		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, g, atStart) })
 		if err != nil && len(starts) == 0 {
 			return nil, err
 		}
@@ -79,7 +98,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 			r.cur[p] = position(starts, int32(p), known[p].Oldest)
 		}
 	case start.SinceMS != nil:
-		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, n, *start.SinceMS) })
+		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, g, *start.SinceMS) })
 		if err != nil && len(since) == 0 {
 			return nil, err
 		}
@@ -124,9 +143,7 @@ func (f *Feed) generationFor(ctx context.Context, c *Cursor) (*generation, error
 		return nil, fmt.Errorf("whether stream %s has followed %s: %w", c.StreamID, g.streamID, err)
 	}
 	if reason != 0 {
-		if s := f.super.Load(); s != nil && s.g == g {
-			s.endGeneration(reason)
-		}
+		f.endGeneration(g, reason)
 		select {
 		case <-g.ended:
 		case <-ctx.Done():
@@ -134,6 +151,13 @@ func (f *Feed) generationFor(ctx context.Context, c *Cursor) (*generation, error
 		}
 	}
 	return f.gen.Load(), nil
+}
+
+// endGeneration has the live reading go on with another generation.
+func (f *Feed) endGeneration(g *generation, reason ResetReason) {
+	if s := f.super.Load(); s != nil && s.g == g {
+		s.endGeneration(reason)
+	}
 }
 
 // learnPartitions looks for partitions that a cursor names and the feed does
@@ -147,7 +171,13 @@ func (f *Feed) learnPartitions(ctx context.Context, g *generation, c *Cursor) er
 			continue
 		}
 		// Shared, since a client may name any partition as often as it likes.
-		_, err := f.lookOnce.do(ctx)
+		reason, err := f.lookOnce.do(ctx)
+		if reason != 0 {
+			f.endGeneration(g, reason)
+		}
+		if reason != 0 || f.gen.Load() != g {
+			return errAnotherTopic
+		}
 		return err
 	}
 	return nil
@@ -176,7 +206,10 @@ func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest
 			continue
 		}
 		if o > max(latest[p], known[p].Latest) {
-			short, err := r.f.endsBelow(ctx, int32(p), o)
+			short, err := r.f.endsBelow(ctx, r.g, int32(p), o)
+			if errors.Is(err, errAnotherTopic) {
+				return err
+			}
 			if err != nil {
 				// Nobody tells where it ends; what is wrong with one partition
 				// must not keep the client from the others.

@@ -143,6 +143,9 @@ func (a *App) build(ctx context.Context) error {
 		}
 	}
 	a.health.Check("kafka", func(context.Context) error { return explain(a.gateway.Feed().Ready()) })
+	if cfg.TokenFile != "" {
+		a.health.Check("token", func(context.Context) error { return a.gateway.TokenReady() })
+	}
 	return nil
 }
 

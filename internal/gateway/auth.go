@@ -14,17 +14,27 @@ import (
 
 // authorized reports whether a request carries the token: in the header
 // "Authorization: Bearer …", or, from a browser's WebSocket, in a subprotocol.
-// Without a configured token everybody is.
-func (g *Gateway) authorized(r *http.Request) bool {
+// Without a configured token everybody is. An error says why that cannot be told.
+func (g *Gateway) authorized(r *http.Request) (bool, error) {
 	if g.cfg.Token == "" {
-		return true
+		return true, nil
+	}
+	want, err := g.tokens.current()
+	if err != nil {
+		return false, err
 	}
 	if h := r.Header.Get("Authorization"); h != "" {
 		scheme, token, _ := strings.Cut(h, " ")
-		return strings.EqualFold(scheme, "Bearer") && sameSecret(strings.TrimSpace(token), g.cfg.Token)
+		return strings.EqualFold(scheme, "Bearer") && sameSecret(strings.TrimSpace(token), want), nil
 	}
 	token, ok := tokenFromProtocols(offeredProtocols(r))
-	return ok && sameSecret(token, g.cfg.Token)
+	return ok && sameSecret(token, want), nil
+}
+
+// TokenReady returns nil while clients can be told by their token, or why not.
+func (g *Gateway) TokenReady() error {
+	_, err := g.tokens.current()
+	return err
 }
 
 // sameSecret compares in constant time, the length included.

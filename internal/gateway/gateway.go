@@ -26,8 +26,9 @@ type Config struct {
 	Feed feed.Config
 	// Limits bound a record: framed, and decompressed for JSON clients.
 	Limits wire.Limits
-	// Token, when not empty, is asked of every client.
-	Token string
+	// Token, when not empty, is asked of every client. TokenFile, when not empty, is
+	// where it was read; the file is read again for clients that come later.
+	Token, TokenFile string
 	// Open says that serving without a token beyond loopback is meant.
 	Open bool
 	// AllowedOrigins are the origins of other sites whose pages may connect,
@@ -108,6 +109,7 @@ type Gateway struct {
 	feed    *feed.Feed
 	hub     *hub
 	limiter *limiter
+	tokens  *tokens
 
 	stop     context.CancelFunc
 	sessions sync.WaitGroup
@@ -135,6 +137,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, log: deps.Logger, metrics: m,
 		limiter: &limiter{total: cfg.MaxConnections, perIP: cfg.MaxConnectionsPerIP, trusted: cfg.TrustedProxies},
+		tokens:  &tokens{path: cfg.TokenFile, log: deps.Logger, token: cfg.Token},
 	}
 	cfg.Feed.Linger = g.linger
 	f, err := feed.New(cfg.Feed, deps.Feed)
@@ -230,7 +233,13 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 		}
 		// A page may read refusals too.
 		crossOrigin(w.Header(), r)
-		if !g.authorized(r) {
+		ok, err := g.authorized(r)
+		if err != nil {
+			w.Header().Set("Retry-After", "1")
+			refuse("token_unknown", http.StatusServiceUnavailable, tokenUnknown)
+			return
+		}
+		if !ok {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
 			refuse("unauthorized", http.StatusUnauthorized, "a token is needed: Authorization: Bearer …, or the subprotocol "+protocolBearer+"<base64url of the token>")
 			return
@@ -252,7 +261,11 @@ func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) h
 	}
 }
 
-// serveSession tells a page whether it may connect: 204, 401 or 403.
+// tokenUnknown is told to everybody while the token's file cannot be used; the
+// reason is for the operator.
+const tokenUnknown = "the server cannot read its token now, and lets nobody connect until it can: /readyz says why"
+
+// serveSession tells a page whether it may connect: 204, 401, 403 or 503.
 func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request) {
 	if bad := g.checkOrigin(r); bad != nil {
 		w.Header().Add("Vary", "Origin")
@@ -260,8 +273,11 @@ func (g *Gateway) serveSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	crossOrigin(w.Header(), r)
-	switch {
-	case !g.authorized(r):
+	switch ok, err := g.authorized(r); {
+	case err != nil:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, tokenUnknown, http.StatusServiceUnavailable)
+	case !ok:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
 		http.Error(w, "a token is needed", http.StatusUnauthorized)
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -44,6 +45,11 @@ func start(t *testing.T, c *testkafka.Cluster, topic string, change func(*gatewa
 
 func startOn(t *testing.T, brokers []string, topic string, change func(*gateway.Config)) *server {
 	t.Helper()
+	return startLogged(t, brokers, topic, nil, change)
+}
+
+func startLogged(t *testing.T, brokers []string, topic string, log *slog.Logger, change func(*gateway.Config)) *server {
+	t.Helper()
 	cfg := gateway.DefaultConfig(topic)
 	cfg.Feed.RefreshInterval = 100 * time.Millisecond
 	cfg.ProgressInterval = 50 * time.Millisecond
@@ -51,7 +57,7 @@ func startOn(t *testing.T, brokers []string, topic string, change func(*gateway.
 		change(&cfg)
 	}
 	reg := prometheus.NewPedanticRegistry()
-	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(brokers...)}}, Registerer: reg})
+	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(brokers...)}}, Logger: log, Registerer: reg})
 	if err != nil {
 		t.Fatal(err)
 	}

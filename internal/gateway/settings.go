@@ -25,7 +25,7 @@ type Settings struct {
 	Port   int    `name:"websocket-port" envs:"WEBSOCKET_PORT" placeholder:"PORT" group:"Gateway" help:"Port to listen on, where --listen is not set." min:"0" max:"65535"`
 
 	Token          settings.Secret `name:"token" envs:"DASHSTREAM_TOKEN" placeholder:"SECRET" group:"Gateway access" help:"Token that clients must show. Other users of the machine can see flags; prefer the variable or the file."`
-	TokenFile      string          `name:"token-file" envs:"DASHSTREAM_TOKEN_FILE" placeholder:"PATH" group:"Gateway access" help:"File with the token that clients must show."`
+	TokenFile      string          `name:"token-file" envs:"DASHSTREAM_TOKEN_FILE" placeholder:"PATH" group:"Gateway access" help:"File with the token that clients must show; it is read again when clients come."`
 	Open           bool            `name:"open" envs:"DASHSTREAM_OPEN" group:"Gateway access" help:"Serve without a token beyond this machine: everybody who can connect reads everything."`
 	AllowedOrigins []string        `name:"allowed-origins" envs:"DASHSTREAM_ALLOWED_ORIGINS" placeholder:"ORIGIN,..." group:"Gateway access" help:"Origins of other sites whose pages may connect; * allows all." unset:"the gateway's own page"`
 	TrustedProxies Prefixes        `name:"websocket-trusted-proxy-ips" envs:"WEBSOCKET_TRUSTED_PROXY_IPS" placeholder:"CIDR,..." group:"Gateway access" help:"Proxies whose X-Forwarded-For tells the client's address."`
@@ -150,7 +150,8 @@ func (s Settings) Config(kafka kafkaclient.Settings, version string) (Config, er
 	c.Feed.TailBytes, c.Feed.CacheBytes = int64(s.TailMiB)<<20, int64(s.CacheMiB)<<20
 	c.Feed.RequestTimeout = kafka.RequestTimeout.Duration()
 	c.Limits = wire.Limits{Framed: s.MaxPayloadBytes, Decoded: s.MaxPayloadBytes}
-	c.Token, c.Open, c.AllowedOrigins, c.TrustedProxies = token, s.Open, s.AllowedOrigins, s.TrustedProxies
+	c.Token, c.TokenFile, c.Open = token, s.TokenFile, s.Open
+	c.AllowedOrigins, c.TrustedProxies = s.AllowedOrigins, s.TrustedProxies
 	c.MaxConnections, c.MaxConnectionsPerIP = s.MaxConnections, s.MaxConnectionsPerIP
 	c.SendTimeout = s.SendTimeout.Duration()
 	c.Version = version

@@ -336,7 +336,7 @@ func TestBadFramesAreAnsweredAndTheSessionGoesOn(t *testing.T) {
 	for _, tc := range []struct{ send, field string }{
 		{`{`, "frame"},
 		{`{}`, "frame"},
-		{`{"subscribe":{"sart":{}}}`, "frame"},
+		{`{"subscribe":{"sart":{}}}`, "subscribe.sart"},
 		{`{"subscribe":{"filter":{"threads":[""]}}}`, "subscribe.filter.threads[0]"},
 		{`{"subscribe":{"filter":{"types":[77]}}}`, "subscribe.filter.types[0]"},
 		{`{"subscribe":{"start":{"cursor":{}}}}`, "subscribe.start.cursor.stream_id"},

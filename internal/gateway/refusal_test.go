@@ -1,14 +1,18 @@
 package gateway_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/testclient"
 	"github.com/dashflow/dashstream/internal/testkafka"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // A refusal that names neither the value nor the setting leaves its reader to
@@ -104,5 +108,46 @@ func TestOtherMethodsAreToldWhatIsAllowed(t *testing.T) {
 	}
 	if status, _ := get(t, s.URL+"/else", nil); status != 404 {
 		t.Errorf("another path: status %d, want 404", status)
+	}
+}
+
+// What is bad in a URL is refused alike by both endpoints, before a session.
+func TestABadURLIsRefusedBeforeASession(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	s := start(t, c, c.Topic(t, 1), nil)
+	for query, field := range map[string]string{
+		"type=nonsense": "query.type[0]", "from=nonsense": "query.from", "since_ms=-1": "subscribe.start.since_ms", "thread=": "subscribe.filter.threads[0]",
+	} {
+		for _, path := range []string{"/ws", "/v1/stream"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path+"?"+query, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if path == "/ws" {
+				req.Header.Set("Upgrade", "websocket")
+			}
+			if status, body := send(t, req); status != 400 || !strings.HasPrefix(body, field+": ") {
+				t.Errorf("%s?%s: status %d, %q, want 400 and %s", path, query, status, body, field)
+			}
+		}
+	}
+}
+
+func TestMessageTypesAreDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "<!-- types:")
+	table, _, _ = strings.Cut(table, "\n\nA later")
+	for n, name := range dashstreampb.MessageType_name {
+		if row := fmt.Sprintf("| `%s` | `%s` |", name, wire.TypeName(dashstreampb.MessageType(n))); !strings.Contains(table, row) {
+			t.Errorf("docs/protocol.md does not list %s", row)
+		}
+	}
+	if rows := strings.Count(table, "| `MESSAGE_TYPE_"); rows != len(dashstreampb.MessageType_name) {
+		t.Errorf("docs/protocol.md lists %d types, there are %d", rows, len(dashstreampb.MessageType_name))
 	}
 }

@@ -84,6 +84,9 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 		return
 	}
 	sub, ask, bad := subscribeFromQuery(r.URL.Query(), "")
+	if bad == nil {
+		_, bad = checkSubscribe(sub)
+	}
 	if bad != nil {
 		slot.release()
 		http.Error(w, bad.Error(), http.StatusBadRequest)
@@ -121,9 +124,7 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 	}
 	s.push(enc.frame(g.hello()))
 	if ask {
-		if !g.subscribe(s, sub) {
-			s.close(closeBadFrame)
-		}
+		g.subscribe(s, sub)
 	}
 	// The handler returns, so that net/http's own buffers and goroutine go; the
 	// reader below is all that an idle session has.
@@ -135,14 +136,13 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 }
 
 // subscribe checks a Subscribe and hands it to the session.
-func (g *Gateway) subscribe(s *session, sub *streampb.Subscribe) bool {
+func (g *Gateway) subscribe(s *session, sub *streampb.Subscribe) {
 	checked, bad := checkSubscribe(sub)
 	if bad != nil {
 		s.refuse(bad)
-		return false
+		return
 	}
 	s.want(checked)
-	return true
 }
 
 // readWS reads the client's frames until the session ends.

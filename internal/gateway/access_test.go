@@ -129,6 +129,9 @@ func TestForeignOriginsAreRefused(t *testing.T) {
 		{plain, own(plain), "", 101},
 		{plain, "https://evil.example", "", 403},
 		{plain, "null", "", 403},
+		{plain, "file://" + strings.TrimPrefix(own(plain), "http://"), "", 403},
+		{plain, strings.TrimPrefix(own(plain), "http:"), "", 403},
+		{plain, strings.Replace(own(plain), "http", "https", 1), "", 101}, // behind a proxy that ends TLS
 		{plain, "http://127.0.0.1.evil.example", "", 403},
 		// DNS rebinding: the page's own name, pointed at loopback.
 		{plain, "http://evil.example:80", "evil.example:80", 403},
@@ -285,21 +288,49 @@ func TestBadRequestsAreRefusedByField(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{})
 	s := start(t, c, c.Topic(t, 1), nil)
 	for query, want := range map[string]string{
-		"from=nonsense":                       "query.from",
-		"from=abc:0=-1":                       "query.from",
-		"from=abc:0=1,0=2":                    "query.from",
-		"from=abc:00=1":                       "query.from",
-		"since_ms=x":                          "query.since_ms",
-		"since_ms=-1":                         "subscribe.start.since_ms",
-		"since_ms=1&from=latest":              "query",
-		"type=nothing":                        "query.type[0]",
-		"threads=a":                           "unknown parameter",
-		"thread=":                             "subscribe.filter.threads[0]",
+		"from=nonsense":             "query.from",
+		"from=abc:0=-1":             "query.from",
+		"from=abc:0=1,0=2":          "query.from",
+		"from=abc:00=1":             "query.from",
+		"since_ms=x":                "query.since_ms",
+		"since_ms=-1":               "subscribe.start.since_ms",
+		"since_ms=1&from=latest":    "query",
+		"type=nothing":              "query.type[0]",
+		"threads=a":                 "unknown parameter",
+		"thread=":                   "query.thread: empty",
+		"thread":                    "query.thread: empty",
+		"since_ms=":                 "query.since_ms: empty",
+		"from=":                     "query.from: empty",
+		"from=latest&from=earliest": "query.from: given 2 times",
+		// What cannot be read was passed over, and with it the filter or the cursor.
+		"from=earliest&thread=no;such":        "query.thread: a semicolon",
+		"thread=a&tenant=no%zzsuch":           "query.tenant: a %",
+		"from=abc:0=0,1=0;2=0":                "query.from: a semicolon",
+		"from=abc:0=0%":                       "query.from: a %",
+		"%66rom=a;b":                          "query.from: a semicolon",
+		"fr%om=latest":                        `unknown parameter "fr%om": want from, since_ms, thread, tenant, type`,
+		"thread=a&access_token=geheim":        `unknown parameter "access_token": want from`,
+		"access_token=geheim%":                `unknown parameter "access_token": want from`,
+		"access_token=geheim;x":               `unknown parameter "access_token": want from`,
+		"geheim":                              "unknown parameter: want from",
 		"thread=" + strings.Repeat("a", 2000): "subscribe.filter.threads[0]",
 	} {
 		got, body := get(t, s.URL+"/v1/stream?"+query, nil)
 		if got != 400 || !strings.Contains(body, want) {
 			t.Errorf("?%.60s: %d %q, want 400 that names %q", query, got, body, want)
+		}
+		if strings.Contains(body, "geheim") {
+			t.Errorf("?%.60s: the answer repeats what may be a token: %q", query, body)
+		}
+	}
+	for query, want := range map[string]string{"thread=a;b": "query.thread: a semicolon", "since_ms=": "query.since_ms: empty"} {
+		_, resp, err := websocket.Dial(t.Context(), strings.Replace(s.URL, "http", "ws", 1)+"/ws?"+query, nil)
+		if err == nil || resp == nil || resp.StatusCode != 400 {
+			t.Errorf("/ws?%s: %v, want status 400 that names %q", query, err, want)
+			continue
+		}
+		if body := readBody(t, resp); !strings.Contains(body, want) {
+			t.Errorf("/ws?%s: %q, want one that names %q", query, body, want)
 		}
 	}
 	js := testclient.Dial(t, s.URL, "dashstream.v1+json", nil)

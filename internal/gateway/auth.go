@@ -58,7 +58,8 @@ func (g *Gateway) checkOrigin(r *http.Request) error {
 		return nil
 	}
 	if u, err := url.Parse(origin); err == nil && u.Host != "" {
-		if strings.EqualFold(u.Host, r.Host) || slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
+		own := (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, r.Host)
+		if own || slices.ContainsFunc(g.cfg.AllowedOrigins, func(o string) bool {
 			return o == "*" || strings.EqualFold(o, origin)
 		}) {
 			return nil

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/url"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -88,21 +89,24 @@ func reencode(t *testing.T, f *streampb.ClientFrame, binary bool) *streampb.Clie
 // Invariants: never a panic; a query is refused with a field, or gives a
 // subscription that checkSubscribe can judge.
 func FuzzQuery(f *testing.F) {
-	for _, s := range []string{"", "from=earliest", "from=a:0=1", "since_ms=5&thread=x&type=event", "from=&from=", "type=%ff", "thread=%00"} {
+	for _, s := range []string{"", "from=earliest", "from=a:0=1", "since_ms=5&thread=x&type=event", "from=&from=", "type=%ff", "thread=%00", "thread=a;b", "from=%zz", "&&type=event&"} {
 		f.Add(s, "")
 	}
 	f.Add("from=earliest", "a:0=1")
 	f.Fuzz(func(t *testing.T, query, last string) {
-		q, err := url.ParseQuery(query)
-		if err != nil {
-			return
-		}
-		sub, _, bad := subscribeFromQuery(q, last)
+		sub, _, bad := subscribeFromQuery(query, last)
 		if bad != nil {
 			if bad.field == "" {
 				t.Fatal("a refusal without a field")
 			}
 			return
+		}
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatalf("a part of %q was passed over: %v", query, err)
+		}
+		if f := sub.GetFilter(); !slices.Equal(f.GetThreads(), q["thread"]) || !slices.Equal(f.GetTenants(), q["tenant"]) {
+			t.Fatalf("%q became %v", query, f)
 		}
 		if _, bad := checkSubscribe(sub); bad != nil && bad.field == "" {
 			t.Fatal("a refusal without a field")

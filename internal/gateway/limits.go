@@ -112,8 +112,8 @@ func (l *limiter) peerOf(r *http.Request) netip.Addr {
 		hops = append(hops, strings.Split(h, ",")...)
 	}
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		hop, ok := parseHop(strings.TrimSpace(hops[i]))
+		if !ok {
 			return peer
 		}
 		peer = hop.Unmap().WithZone("")
@@ -122,6 +122,21 @@ func (l *limiter) peerOf(r *http.Request) netip.Addr {
 		}
 	}
 	return peer
+}
+
+// parseHop reads an address as proxies write it: bare, in brackets, or with a port.
+func parseHop(s string) (netip.Addr, bool) {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr(), true
+	}
+	if bare, ok := strings.CutPrefix(s, "["); ok {
+		if bare, ok = strings.CutSuffix(bare, "]"); !ok {
+			return netip.Addr{}, false
+		}
+		s = bare
+	}
+	a, err := netip.ParseAddr(s)
+	return a, err == nil
 }
 
 func (l *limiter) isTrusted(a netip.Addr) bool {

@@ -38,6 +38,36 @@ func TestASlotIsGivenBackOnce(t *testing.T) {
 	}
 }
 
+// A proxy that was written as IPv4 in IPv6 was never found, and an address with a
+// port counted all clients as the proxy.
+func TestTheClientBehindAProxyIsFound(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ trust, remote, forwarded, want string }{
+		{"::ffff:10.0.0.0/104", "10.0.0.1:1", "192.0.2.1", "192.0.2.1"},
+		{"::ffff:10.0.0.0/104", "[::ffff:10.0.0.1]:1", "192.0.2.1", "192.0.2.1"},
+		{"::ffff:10.0.0.0/104", "11.0.0.1:1", "192.0.2.1", "11.0.0.1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "192.0.2.1:5678", "192.0.2.1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "[2001:db8::1]:5678", "2001:db8::1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "[2001:db8::1]", "2001:db8::1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "192.0.2.1:5678, 10.0.0.2:80", "192.0.2.1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "192.0.2.1, unknown", "10.0.0.1"},
+		{"10.0.0.0/8", "10.0.0.1:1", "192.0.2.1, [::1", "10.0.0.1"},
+	} {
+		var trusted Prefixes
+		if err := trusted.UnmarshalText([]byte(tc.trust)); err != nil {
+			t.Fatal(err)
+		}
+		l := &limiter{trusted: trusted}
+		if got := l.peerOf(&http.Request{RemoteAddr: tc.remote, Header: http.Header{"X-Forwarded-For": {tc.forwarded}}}); got.String() != tc.want {
+			t.Errorf("%s trusted, %s for %q counts as %v, want %s", tc.trust, tc.remote, tc.forwarded, got, tc.want)
+		}
+	}
+	var p Prefixes
+	if err := p.UnmarshalText([]byte("::ffff:0.0.0.0/90")); err == nil {
+		t.Errorf("a network of both kinds is taken as %v", p)
+	}
+}
+
 // Invariant: whatever the headers say, an untrusted peer is counted as itself,
 // and nothing panics.
 func FuzzPeerOf(f *testing.F) {

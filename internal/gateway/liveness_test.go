@@ -3,9 +3,11 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -146,5 +148,51 @@ func TestAnEventStreamOutlivesWhatTheClientSends(t *testing.T) {
 	}()
 	if b, _ := io.ReadAll(conn); !strings.Contains(string(b), "event: close\ndata: {\"code\":4502") {
 		t.Errorf("a client that sends without end got %q", b)
+	}
+}
+
+// Each fragment of a message, and a ping between them, began the time for it anew.
+func TestAMessageInFragmentsHasOneDeadline(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	s := start(t, c, c.Topic(t, 1), func(cfg *gateway.Config) { cfg.HandshakeTimeout = 300 * time.Millisecond })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := io.Copy(io.Discard, conn)
+		ended <- err
+	}()
+	tick := time.NewTicker(50 * time.Millisecond) // well within the limit of frames a second
+	defer tick.Stop()
+	frame := "\x01\x81\x00\x00\x00\x00x" // the first fragment
+	for sent := 0; ; sent++ {
+		select {
+		case err := <-ended:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("the session did not end")
+			}
+			return
+		case <-tick.C:
+			if _, err := io.WriteString(conn, frame); err != nil {
+				return // cut off
+			}
+			frame = "\x00\x81\x00\x00\x00\x00x" // and one that goes on
+			if sent%3 == 2 {
+				frame = "\x89\x80\x00\x00\x00\x00" // or a ping
+			}
+			if sent > 100 {
+				t.Fatal("a message of more than 5 s was not cut off after 0.3 s")
+			}
+		}
 	}
 }

@@ -193,6 +193,14 @@ func (p *Prefixes) UnmarshalText(text []byte) error {
 		if err != nil {
 			return fmt.Errorf("%q is neither an address nor a CIDR", clip(item, 64))
 		}
+		if a := x.Addr(); a.Is4In6() {
+			// Addresses are compared as IPv4 where they are, and no IPv6 network
+			// holds those.
+			if x.Bits() < 96 {
+				return fmt.Errorf("%q holds more than the IPv4 addresses written as IPv6: want a network of either kind", clip(item, 64))
+			}
+			x = netip.PrefixFrom(a.Unmap(), x.Bits()-96)
+		}
 		out = append(out, x.Masked())
 	}
 	*p = out

@@ -16,7 +16,7 @@ import (
 // connection does (RFC 9112 section 6.3): so an event stream is the same kind of
 // session as a WebSocket, with the same writer and the same cost.
 func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request, slot *slot) {
-	sub, _, bad := subscribeFromQuery(r.URL.Query(), r.Header.Get("Last-Event-ID"))
+	sub, _, bad := subscribeFromQuery(r.URL.RawQuery, r.Header.Get("Last-Event-ID"))
 	if bad == nil {
 		_, bad = checkSubscribe(sub)
 	}

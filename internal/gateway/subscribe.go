@@ -184,24 +184,64 @@ func checkCursor(field string, c *streampb.Cursor) (feed.Cursor, *fieldError) {
 	return out, nil
 }
 
+// parameters are what the query of a URL may hold; those of once have one value.
+var (
+	parameters = []string{"from", "since_ms", "thread", "tenant", "type"}
+	once       = []string{"from", "since_ms"}
+)
+
+// parseQuery reads the query of a URL. Unlike [url.URL.Query] it refuses what cannot
+// be read: a filter or a cursor that is passed over would select something else.
+// Values are not repeated in errors: a token may have got there.
+func parseQuery(raw string) (url.Values, *fieldError) {
+	q := url.Values{}
+	for pair := range strings.SplitSeq(raw, "&") {
+		if pair == "" {
+			continue
+		}
+		written, _, assigned := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(written)
+		if err != nil {
+			name = written
+		}
+		if !slices.Contains(parameters, name) {
+			which := "unknown parameter"
+			if assigned { // else it may be a value that lost its name
+				which = fmt.Sprintf("unknown parameter %q", clip(name, 64))
+			}
+			return nil, badField("query", "%s: want %s; a token goes into the header Authorization", which, strings.Join(parameters, ", "))
+		}
+		if strings.Contains(pair, ";") {
+			return nil, badField("query."+name, "a semicolon as it is: write %%3B")
+		}
+		values, err := url.ParseQuery(pair)
+		if err != nil {
+			return nil, badField("query."+name, "a %% that two hexadecimal digits do not follow: write %%25 for a %%")
+		}
+		if values.Get(name) == "" {
+			return nil, badField("query."+name, "empty: want a value, or leave it out")
+		}
+		q[name] = append(q[name], values.Get(name))
+	}
+	for _, k := range once {
+		if len(q[k]) > 1 {
+			return nil, badField("query."+k, "given %d times: want it once", len(q[k]))
+		}
+	}
+	if q.Has("from") && q.Has("since_ms") {
+		return nil, badField("query", "from and since_ms: want one of them")
+	}
+	return q, nil
+}
+
 // subscribeFromQuery reads the same request from the query of a URL:
 // from=earliest|latest|CURSOR, since_ms=N, and any number of thread=, tenant=,
 // type=. lastEventID, when not empty, stands for from. ok is false where the
 // query asks for nothing.
-func subscribeFromQuery(q url.Values, lastEventID string) (sub *streampb.Subscribe, ok bool, err *fieldError) {
-	known := []string{"from", "since_ms", "thread", "tenant", "type"}
-	for _, k := range sortedKeys(q) {
-		if !slices.Contains(known, k) {
-			return nil, false, badField("query", "unknown parameter %q: want %s", clip(k, 64), strings.Join(known, ", "))
-		}
-	}
-	for _, k := range []string{"from", "since_ms"} {
-		if len(q[k]) > 1 {
-			return nil, false, badField("query."+k, "given %d times", len(q[k]))
-		}
-	}
-	if q.Has("from") && q.Has("since_ms") {
-		return nil, false, badField("query", "from and since_ms: want one of them")
+func subscribeFromQuery(query, lastEventID string) (sub *streampb.Subscribe, ok bool, err *fieldError) {
+	q, err := parseQuery(query)
+	if err != nil {
+		return nil, false, err
 	}
 	from := q.Get("from")
 	field := "query.from"

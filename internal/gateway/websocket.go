@@ -83,12 +83,13 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request, slot *slot) {
 		http.Error(w, "no known subprotocol: want "+protocolProto+" or "+protocolJSON, http.StatusBadRequest)
 		return
 	}
-	sub, ask, bad := subscribeFromQuery(r.URL.Query(), "")
+	sub, ask, bad := subscribeFromQuery(r.URL.RawQuery, "")
 	if bad == nil {
 		_, bad = checkSubscribe(sub)
 	}
 	if bad != nil {
 		slot.release()
+		g.metrics.controlFailures.Inc()
 		http.Error(w, bad.Error(), http.StatusBadRequest)
 		return
 	}
@@ -175,11 +176,14 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			s.close(closeTooLarge)
 			return
 		}
-		// A message that was begun has to come whole within the deadline, and
-		// memory follows what came, not what the header claims.
-		if err := s.conn.SetReadDeadline(time.Now().Add(g.cfg.HandshakeTimeout)); err != nil {
-			g.readFailed(s, err)
-			return
+		// A message that was begun has to come whole within the deadline, however
+		// many fragments it comes in, and memory follows what came, not what the
+		// header claims.
+		if message == nil {
+			if err := s.conn.SetReadDeadline(time.Now().Add(g.cfg.HandshakeTimeout)); err != nil {
+				g.readFailed(s, err)
+				return
+			}
 		}
 		payload, err := readPayload(in, h.Length)
 		if err != nil {

@@ -287,8 +287,13 @@ func TestTheHeaderAndTheGraphFit(t *testing.T) {
 	p.telemetry(`const p = producer("t");
 const names = ["rewrite_query", "retrieve", "rerank", "generate", "grade"];
 put(p.event("GRAPH_START", {attributes: {graph_name: {stringValue: "g"}, graph_manifest: {stringValue: JSON.stringify({nodes: names, edges: names.slice(1).map((to, i) => ({from: names[i], to}))})}}}));
-model.records = 123456; client.gaps.count = 12; client.resets.count = 3; client.changed();`)
+model.records = 123456;
+for (let i = 0; i < 12; i++) client.gaps.add({partition: 0, from: 1n, to: 2n, at: 0});
+for (let i = 0; i < 3; i++) client.resets.add({at: 0});`)
 	p.wait("the graph is drawn", `document.querySelectorAll('#panel-graph svg .node').length === 5`)
+	if faults := eval[int](p, `document.querySelectorAll('.fault').length`); faults != 0 {
+		t.Errorf("%d panels failed", faults)
+	}
 	for _, width := range []int64{1250, 1300, 1350, 1400} {
 		p.do(chromedp.EmulateViewport(width, 900))
 		p.wait("the page has its width", fmt.Sprintf("innerWidth === %d", width))

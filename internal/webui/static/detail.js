@@ -143,12 +143,7 @@ export class DetailView {
     if (key === this.stateKey) return;
     this.stateKey = key;
     attr($("panel-state"), "data-state", s.status);
-    const words = {
-      none: `No state: ${s.reason}.`,
-      current: `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. ${hashWords(s)}`,
-      frozen: frozenWords(s, run.over),
-    };
-    text(this.stateNote, words[s.status]);
+    text(this.stateNote, stateWords(s, run));
     show(this.troubles, s.troubles.length > 0);
     const open = this.troubles.open;
     this.troubles.replaceChildren(el("summary", {}, `What went wrong with the state of this thread (${s.troubles.length})`), el("ul", {}, ...s.troubles.map((t) => el("li", {}, `${t.reason} (${t.healed === null ? "not healed yet" : `healed by message ${t.healed}`})`))));
@@ -228,11 +223,19 @@ export function hiddenWords(what, all, shown, gone) {
   return `The last ${integer(shown)} of ${integer(all)} ${what} are shown.${gone > 0 ? ` The page let ${integer(gone)} older ones go.` : ""}`;
 }
 
-// frozenWords says why a state stands still, what it lacks, and, while there may
-// be more to come, what heals it.
-export function frozenWords(s, over) {
-  const lacks = s.skipped === 0 ? "" : ` ${integer(s.skipped)} ${s.skipped === 1 ? "change was" : "changes were"} not applied.`;
-  return `Stands at message ${s.sequence}: ${s.reason.replace(/\.$/, "")}.${lacks}${over ? "" : " The next full state heals it."}`;
+// stateWords says what a state is worth; of one that stands still why, what it
+// lacks, and, while there may be more to come, what heals it.
+export function stateWords(s, run) {
+  switch (s.status) {
+    case "none":
+      return `No state: ${s.reason}.`;
+    case "current":
+      return `As of message ${s.sequence}${s.sequence < run.startSequence ? ", before this run began" : ""}. ${hashWords(s)}`;
+    default: {
+      const lacks = s.skipped === 0 ? "" : ` ${integer(s.skipped)} ${s.skipped === 1 ? "change was" : "changes were"} not applied.`;
+      return `Stands at message ${s.sequence}: ${s.reason.replace(/\.$/, "")}.${lacks}${run.over ? "" : " The next full state heals it."}`;
+    }
+  }
 }
 
 // hashWords says what is known of the state's hash.

@@ -52,6 +52,19 @@ test("a run is quiet when nothing of it came for a while, though nothing else co
   assert.equal(b.silence.of(b.run), 0);
 });
 
+test("the time of what is under way goes on between messages, by its producer's clock", () => {
+  const b = live();
+  const began = b.run.nodes.get("n").sinceUs;
+  assert.equal(b.silence.nowUs(b.run) - began, 0n);
+  b.after(3000);
+  assert.equal(b.silence.nowUs(b.run) - began, 3_000_000n);
+  b.give(b.p.event("NODE_PROGRESS", { node: "n" }));
+  assert.equal(b.silence.nowUs(b.run) - began, 1000n);
+  b.after(2000);
+  b.after(5000, false);
+  assert.equal(b.silence.nowUs(b.run) - began, 2_001_000n, "not while the server does not read");
+});
+
 test("a run that was silent before the page came is known by the log's time", () => {
   // World's clock begins at the timestamp of the records.
   const log = new Log(1);

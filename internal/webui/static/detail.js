@@ -39,7 +39,7 @@ export class DetailView {
     this.flags = new Rows($("detail-flags"), () => ({ root: el("li") }));
     this.panels = [
       ["panel-errors", (r) => this.errors.render(r)],
-      ["panel-graph", (r) => this.graph.render(r, this.quiet)],
+      ["panel-graph", (r) => this.graph.render(r, this.quiet, this.silence.nowUs(r))],
       ["panel-llm", (r) => this.renderCalls(r)],
       ["panel-tools", (r) => this.renderTools(r)],
       ["panel-state", (r) => this.renderState(r)],

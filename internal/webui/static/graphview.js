@@ -25,10 +25,10 @@ export class GraphView {
     this.lines = new Map();
   }
 
-  render(run, quiet) {
+  render(run, quiet, nowUs) {
     const nodes = [...run.nodes.values()];
     this.draw(run, nodes, quiet);
-    this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run, quiet));
+    this.rows.update(run.inOrder().filter((n) => n.visits > 0 || n.declared), (n) => `${run.id}\u0000${n.name}`, (row, n) => changeNode(row, n, run, quiet, nowUs));
     text(this.note, noteOf(run, nodes.length));
   }
 
@@ -118,13 +118,13 @@ function makeNode() {
   return { root: el("li", {}, dot, name, facts, note), name, facts, note };
 }
 
-function changeNode(row, node, run, quiet) {
+function changeNode(row, node, run, quiet, nowUs) {
   const status = partOf(run, node, quiet);
   attr(row.root, "class", status);
   text(row.name, node.name);
   const facts = [run.partial && node.visits === 0 ? "no visit seen" : WORDS[status]];
   if (node.visits > 1) facts.push(`${atLeast(node.visits, run.partial)} visits`);
-  const time = timeOf(node, status, run.lastUs, run.partial);
+  const time = timeOf(node, status, nowUs, run.partial);
   if (time !== null) facts.push(timeWords(time));
   if (run.declared && !node.declared) facts.push("not in the declared graph");
   text(row.facts, facts.join(" · "));

@@ -33,6 +33,12 @@ export class Silence {
     return ms >= QUIET_MS ? ms : 0;
   }
 
+  // nowUs is what the clock of a run's producer says now, in microseconds: its last
+  // timestamp and the time since that came. Undefined where it gave none.
+  nowUs(run) {
+    return run.lastUs === undefined ? undefined : run.lastUs + BigInt(Math.max(0, Math.round(this.asOf - run.heardMs))) * 1000n;
+  }
+
   // words tells of it in a sentence; empty when there is nothing to tell.
   words(run) {
     const ms = this.of(run);

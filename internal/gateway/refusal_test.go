@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -28,9 +29,7 @@ func TestARefusalNamesTheValueAndTheSetting(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = host
-		for k, v := range header {
-			req.Header[k] = v
-		}
+		maps.Copy(req.Header, header)
 		return send(t, req)
 	}
 	want := func(what string, status, wantStatus int, body string, texts ...string) {

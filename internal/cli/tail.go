@@ -89,11 +89,13 @@ func (c *tailCommand) run(ctx context.Context, p *Process) error {
 		types[i] = dashstreampb.MessageType(t)
 	}
 	t := &tailer{
-		start: c.From.start(began), filter: feed.NewFilter(c.Thread, c.Tenant, types), limits: wire.DefaultLimits(),
+		filter: feed.NewFilter(c.Thread, c.Tenant, types), limits: wire.DefaultLimits(),
 		count: c.Count, untilEnd: c.NoFollow, idle: startTimeout, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
 		note: func(format string, args ...any) { say(p.Stderr, programName+": "+format, args...) },
 	}
-	err = t.run(ctx, f)
+	if t.start, t.live, err = c.From.begin(ctx, f, began); err == nil {
+		err = t.run(ctx, f)
+	}
 	var bad *feed.CursorError
 	switch {
 	case errors.As(err, &bad):
@@ -234,8 +236,16 @@ func (s tailStart) String() string {
 	}
 }
 
-// start turns it into a start of the feed. A tail from now begins with what was
-// written since the command began, so that nothing is lost while it connects.
+// begin turns it into a start of the feed for a command that began at a time, and
+// into what is new from there on, nil where everything is.
+func (s tailStart) begin(ctx context.Context, f *feed.Feed, began time.Time) (feed.Start, *liveEnd, error) {
+	if s == (tailStart{}) {
+		return startNow(ctx, f, began)
+	}
+	return s.start(began), nil, nil
+}
+
+// start is where a tail begins that does not begin now.
 func (s tailStart) start(began time.Time) feed.Start {
 	since := began
 	switch {
@@ -255,7 +265,9 @@ func (s tailStart) start(began time.Time) feed.Start {
 // tailer prints the log as it grows. It reads the partitions directly, without
 // a consumer group, and commits nothing.
 type tailer struct {
-	start  feed.Start
+	start feed.Start
+	// live leaves out what is not new; nil lets everything by.
+	live   *liveEnd
 	filter *feed.Filter
 	limits wire.Limits
 	// count ends after so many records; 0 never ends.
@@ -293,7 +305,7 @@ func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
 		case step.Segment != nil:
 			done := false
 			step.Segment.Matching(t.filter, func(rec *feed.Record) {
-				if err != nil || done {
+				if err != nil || done || t.live != nil && !t.live.isNew(rec) {
 					return
 				}
 				err = t.print(rec)

@@ -50,6 +50,57 @@ func (f *fieldScan) below(n named, i int) (v span, next int) {
 	return span{from, end}, end
 }
 
+// underneath returns the value behind an equals sign that ends its line at s[i], or behind a separator whose name is on the
+// line above: one in quotes that is indented; below a name above also a line of one word, or a first word that is none of
+// the language.
+func (f *fieldScan) underneath(n named, i int) (v span, next int) {
+	s := f.s
+	from := skipSpaces(s, skipLineEnd(s, i))
+	if q, ok := openingAt(s, from); ok && (n.above || s[from-1] == ' ' || s[from-1] == '\t') {
+		return f.quoted(q, n.level)
+	}
+	if !n.above || strings.HasPrefix(s[from:], Mask) {
+		return span{i, i}, 0
+	}
+	end := endOfBare(s, from)
+	line := lineAt(s, from)
+	complete := !f.more || from+len(line) < len(s) || strings.HasSuffix(line, "\r")
+	alone := complete && strings.TrimRight(line, " \t\r") == s[from:end]
+	if !alone && !noWord(s[from:end]) {
+		return span{i, i}, 0
+	}
+	return span{from, end}, end
+}
+
+// restInQuotes returns where the value of "name=value" ends whose quotes are around the name, too: behind its spaces, unless
+// another field or an option follows. A stream takes what it has of such a text.
+func (f *fieldScan) restInQuotes(n named, separator int, v span) (end int) {
+	s := f.s
+	if n.level != sensitive || n.start == 0 || strings.IndexByte("\"'`", s[n.start-1]) < 0 ||
+		s[separator] != '=' || n.start+len(n.text) != separator || v.start != separator+1 || v.end == len(s) || s[v.end] != ' ' {
+		return v.end
+	}
+	const bound = 128
+	rest := s[v.end:min(len(s), v.end+bound)]
+	if i := strings.IndexByte(rest, '\n'); i >= 0 {
+		rest = rest[:i]
+	}
+	closing := strings.IndexByte(rest, s[n.start-1])
+	switch {
+	case closing >= 0:
+		rest = strings.TrimRight(rest[:closing], `\`)
+	case !f.more || v.end+len(rest) < len(s):
+		return v.end
+	}
+	if i := strings.Index(rest, " -"); i >= 0 {
+		rest = rest[:i]
+	}
+	if strings.ContainsAny(rest, "=:") {
+		return v.end
+	}
+	return v.end + len(rest)
+}
+
 func lineAt(s string, i int) string {
 	if end := strings.IndexByte(s[i:], '\n'); end >= 0 {
 		return s[i : i+end]

@@ -34,6 +34,8 @@ func (c *charset) run(s string, i int) int {
 var (
 	digits     = charsOf("0-9")
 	hexDigits  = charsOf("0-9", "a-f", "A-F")
+	smalls     = charsOf("a-z")
+	capitals   = charsOf("A-Z")
 	upperAlnum = charsOf("0-9", "A-Z")
 	alnum      = charsOf("0-9", "a-z", "A-Z")
 	wordChars  = charsOf("0-9", "a-z", "A-Z", "_-")
@@ -56,6 +58,11 @@ func hasAny(s string, c *charset) bool {
 		}
 	}
 	return false
+}
+
+// isMixed reports small and capital letters and digits.
+func isMixed(s string) bool {
+	return hasAny(s, &digits) && hasAny(s, &smalls) && hasAny(s, &capitals)
 }
 
 // percent reads an escape of URLs at s[i], also one that was escaped again (%253D), and returns where it ends.

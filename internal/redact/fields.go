@@ -33,6 +33,9 @@ func (r *Redactor) fields(s string, hints span, more bool) []span {
 		}
 		i = max(i+1, f.at(i))
 	}
+	f.escapedTags("&lt;", "&gt;")
+	f.escapedTags(`\u003c`, `\u003e`)
+	f.escapedTags(`\u003C`, `\u003E`)
 	return f.out
 }
 
@@ -99,6 +102,9 @@ func (f *fieldScan) assigned(i, behind int) int {
 		return 0
 	}
 	v, next := f.valueOf(n, i, behind)
+	if end := f.restInQuotes(n, i, v); end > v.end {
+		v.end, next = end, end
+	}
 	text := f.s[v.start:v.end]
 	switch {
 	case text == "", text == Mask, directory(n.text, text):

@@ -38,6 +38,26 @@ var leaks = map[string][]string{
 		`password=<swordfish>`, `password=<Secret 'swordfish'>`, `password=('sword' 'swordfish')`, "password = (\"a\"\n    \"swordfish\")", `password = L"swordfish"`,
 		`let password: &str = "swordfish";`, `password: Option<String> = Some("swordfish")`, `char password[] = "swordfish";`, `Password: (string) (len=9) "swordfish",`,
 	},
+	"escaped tags": {
+		`&lt;password&gt;swordfish&lt;/password&gt;`, `&lt;a&gt;&lt;ns:password enc="x"&gt; swordfish &lt;/ns:password&gt;&lt;/a&gt;`, `x \u003cpassword\u003eswordfish\u003c/password\u003e`,
+		`\u003Capi_key\u003Eswordfish`, `&lt;password&gt;swordfish`, `&lt;token&gt;swordfish2024&lt;/token&gt;`, `&lt;input name=&quot;password&quot; value=&quot;swordfish&quot;&gt;`,
+	},
+	"other languages": {
+		"mot de passe: swordfish", "Mot de passe : swordfish", "mot de passe\u00a0: swordfish", "contraseña: swordfish", "CONTRASEÑA = swordfish", "contrasen\u0303a: swordfish",
+		"Passwort: swordfish", "Kennwort = swordfish", "senha: swordfish", "**Mot de passe** : `swordfish`", `{'mot de passe': 'swordfish'}`, "Tu contraseña: swordfish",
+	},
+	"separators on lines of their own": {
+		"api_key\n=\nswordfish\n", "api_key\n=\nhunter2x end", "api_key\r\n=\r\nswordfish\r\nx", "password\n= swordfish", "password\n:\nswordfish\n", "password =\n    \"swordfish\"", "const password =\n  'swordfish';",
+	},
+	"spaces in quotes": {
+		`say "password=correct swordfish"`, `docker run -e "DB_PASSWORD=correct horse swordfish" x`, `'api_key=a swordfish' --x`, `{\"env\": [\"PASSWORD=a swordfish\"]}`,
+	},
+	"keys in URLs": {
+		"https://x/?key=xYzZyPlUgH7391qWbN5kR8swordfish&a=b", "https://x/?a=b&key=0a1b2c3d4e0a1b2c3d4e0swordfish", "https://x/?a=b&amp;key=xYzZyPlUgH7391swordfish",
+	},
+	"codes for networks": {
+		`WIFI:T:WPA;S:n;P:swordfish;;`, `WIFI:S:my net;T:WPA;P:a\;swordfish;H:true;;`, `WIFI:P:swordfish;S:n;;`, `WIFI:T:WPA;S:n;P:swordfish`, `WIFI:T:WPA;S:n;P:a b swordfish;;`,
+	},
 	"name, then value": {
 		`#define PASSWORD "swordfish"`, `(setq password "swordfish")`, `{:password "swordfish"}`, `invalid password "swordfish" for user`, `Error: invalid api key 'swordfish'`, `password -> swordfish`,
 		`tool -password swordfish`, `tool -api-key=swordfish`, `AWS Secret Access Key [None]: swordfish`, `my api key is 'swordfish'`, `The password is: "swordfish"`, `secret key: swordfish`, `password for bob: "swordfish"`, `bob:swordfish@/db`,
@@ -91,7 +111,7 @@ var leaks = map[string][]string{
 	},
 	"shell": {
 		`curl -u bob:swordfish https://x`, `curl --user=bob:swordfish https://x`, `curl -u 'bob:sword swordfish' x`, `curl -u bob@example.com:swordfish x`,
-		`curl --proxy-user bob:swordfish x`, `curl -H 'X-Api-Key: swordfish' x`, `curl --header='X-Api-Key: swordfish'`, `tool --password swordfish`, `tool --password=swordfish`,
+		`curl -ubob:swordfish https://x`, `curl -sS -u"bob:sword swordfish" x`, `curl --proxy-user bob:swordfish x`, `curl -H 'X-Api-Key: swordfish' x`, `curl --header='X-Api-Key: swordfish'`, `tool --password swordfish`, `tool --password=swordfish`,
 		`tool --db-password-prod 'swordfish'`, `tool --api-key "swordfish"`, `mysql -u root -pswordfish db`, `sshpass -p swordfish ssh x`, `sshpass -pswordfish ssh x`,
 		`docker login -u bob -p swordfish ghcr.io`, `redis-cli -h x -a swordfish ping`, "export A=1\nexport DB_PASSWORD=swordfish\n", `declare -x DB_PASSWORD="swordfish"`,
 		"kubectl create secret generic x --from-literal=password=swordfish", "ALTER USER bob WITH PASSWORD 'swordfish'", "CREATE USER bob IDENTIFIED BY 'swordfish'",
@@ -193,6 +213,9 @@ var readable = []string{
 	"{'name': 'tool', 'value': 'x'}", `{"name":"get_weather","value":"x"}`, `{"key":"color","value":"red"}`, `{"required":["password","email"],"n":1}`, `{"name":"password","type":"string"}`, `{"role":"tool","name":"get_secret","content":"the result"}`, `{"allow_headers":["Authorization","Content-Type"]}`,
 	`["a","b"]`, `("a", "b")`, `x in ("key", "value")`, `["user","bob"]`, "<author>Jane</author>", "<key>color</key><string>red</string>", `<add key="color" value="red"/>`, "<token_count>12</token_count>", "a%3Db&c%3Dd", "100% sure: yes", "https%3A%2F%2Fexample.com%2Fa", "-u root", "docker run -u 1000:1000 x", "mkdir -p dir", "docker run -p 80:80 x",
 	"monkey[1] = 2", "cookie_policy: strict", "cookie consent: yes", "bypass=1", "pass rate: 97%", "pass_rate: 0.97", "tokenizer: cl100k_base", "tokenization: bpe", "signature_version: 4", "keywords: a, b", "key_value_store: redis", "keys: a b", "foreign key: a -> b", "sessions: 3", "PWD=/home/agent",
+	"https://x/?key=user-profile-2024-settings-page", "https://x/?key=550e8400-e29b-41d4-a716-446655440000", "https://x/?sort=a&key=createdAt2&x=1", "https://s3/list?key=Reports/2024/Q1.pdf", "a;key=xYzZyPlUgH7391qWbN5kR8tV2mQ4",
+	"deployment pa-dashboard-frontend-deployment-7d4b9c6f5-x2x4q is up", "wifi: on", "WIFI:T:nopass;S:guest;;", "WIFI: P: the password", "curl --url x:y -upload", "dp.st. is a prefix", "Password\n========\nIt is said", "password\n: what you know", "Set the password\n= of the user", "Passwords\n:\nnever share them with others",
+	"&lt;author&gt;Jane&lt;/author&gt;", "&lt;password/&gt;", "Use &lt;password&gt; for it", "&lt;token_count&gt;12&lt;/token_count&gt;", "PASSWORD=\n\"next\"", "el mot de passe est long", "la contraseña es larga", `"max_tokens=5 and more"`, "session_id=abc-123-def-456", `{"session_id":"3f2b1c0d9e8f7a6b5c4d","sessionid":"abc"}`,
 	"password:", "password: \nuser: bob", "PASSWORD=\nUSER=bob", "Reset your password:\n1. Open the settings\n2. Click", "How to choose a password:\nUse a long phrase.", "password.\nNext: step", "{\"a\": 1, \"password\"", "password", "secret", `"password"`, "get_secret('db')", "getpass('Password: ')",
 	"valid_token: hello", "hash key: user#12", "key_arn: arn:aws:kms:x", "token_usage: {'prompt': 1}", "| Field | Meaning |", "`max_tokens`: the limit", "**Tokens:** 812", "- **Author**: Jane", "Authorization flow", "PasswordHasher: argon2", "password_hasher=argon2", "secrets_engine: kv", "password manager: bitwarden",
 }

@@ -9,6 +9,8 @@ type named struct {
 	level level
 	// prose: the name is somewhere in a sentence, so the value must be no word of the language.
 	prose bool
+	// above: the name ends the line before that of its separator.
+	above bool
 }
 
 // maxClosers bounds what may stand between a name and its separator: spaces, quotes, the brackets of subscripts, marks of
@@ -107,6 +109,12 @@ func (f *fieldScan) otherName(n named, i int) named {
 		}
 	}
 	if s[i] == '=' || s[i] == ':' {
+		if above := f.nameAbove(n, i); above.level != harmless {
+			return above
+		}
+		if foreign := f.foreignName(i); foreign.level != harmless {
+			return foreign
+		}
 		return f.phraseBefore(n, i)
 	}
 	return named{}
@@ -171,4 +179,44 @@ func (f *fieldScan) phraseBefore(n named, i int) named {
 	}
 	l, _ := f.r.read(phrase)
 	return named{text: phrase, start: start, level: l, prose: true}
+}
+
+// nameAbove returns the name that ends the line before that of the separator s[i]: an equals sign that begins its line, or
+// a separator that has it for itself. Other colons begin a definition, several equals signs underline a heading.
+func (f *fieldScan) nameAbove(n named, i int) named {
+	s := f.s
+	if n.text != "" || i+1 < len(s) && s[i+1] == '=' {
+		return named{}
+	}
+	if s[i] == ':' {
+		if behind := skipSpaces(s, i+1); behind == len(s) || s[behind] != '\n' && s[behind] != '\r' {
+			return named{}
+		}
+	}
+	end := i
+	for end > 0 && i-end < maxClosers && (s[end-1] == ' ' || s[end-1] == '\t') {
+		end--
+	}
+	if end == 0 || s[end-1] != '\n' {
+		return named{}
+	}
+	above := f.nameAt(len(strings.TrimRight(s[:end-1], " \t\r")))
+	above.above = true
+	return above
+}
+
+// foreignNames are names of more than one word, or with letters outside ASCII.
+var foreignNames = []string{"mot de passe", "contraseña", "contrasen\u0303a"}
+
+// foreignName returns the one that ends before the separator s[i].
+func (f *fieldScan) foreignName(i int) named {
+	from := max(0, i-maxClosers-len("contrasen\u0303a"))
+	before := strings.TrimRight(f.s[from:i], " \t*\"'`\u00a0\u202f")
+	for _, name := range foreignNames {
+		if endsWithAny(before, name) {
+			start := len(before) - len(name)
+			return named{text: before[start:], start: from + start, level: sensitive}
+		}
+	}
+	return named{}
 }

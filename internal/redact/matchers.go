@@ -152,3 +152,60 @@ func matchAzure(s string, i int) (int, int, int, bool) {
 	}
 	return start, end, end, end-start >= 50
 }
+
+// matchFirebase takes a token or a server key of Firebase Cloud Messaging: an id, a colon, APA91b and more than a hundred
+// characters.
+func matchFirebase(s string, i int) (int, int, int, bool) {
+	if s[i:i+len(":APA91b")] != ":APA91b" {
+		return 0, 0, 0, false
+	}
+	start := i
+	for start > 0 && i-start < 32 && wordChars.has(s[start-1]) {
+		start--
+	}
+	end := wordChars.run(s, i+1)
+	const bound = 60
+	return start, end, end, i-start >= 8 && end-i > bound
+}
+
+// matchKeyParameter takes the parameter key of a URL where it looks like an API key: of small and capital letters and
+// digits, or a long word of letters and digits. Keys of sorting, caches and databases are words, numbers and UUIDs.
+func matchKeyParameter(s string, i int) (int, int, int, bool) {
+	if s[i] == ';' && !strings.HasSuffix(s[:i], "&amp") {
+		return 0, 0, 0, false
+	}
+	from := i + len("?key=")
+	end := wordChars.run(s, from)
+	v := s[from:end]
+	const minMixed, minWord = 20, 30
+	ok := len(v) >= minMixed && isMixed(v) ||
+		len(v) >= minWord && alnum.run(v, 0) == len(v) && hasAny(v, &digits) && strings.Trim(v, "0123456789") != ""
+	return from, end, end, ok
+}
+
+// matchWiFi takes the password of WIFI:T:WPA;S:name;P:password;; whatever the order of its fields.
+func matchWiFi(s string, i int) (int, int, int, bool) {
+	from := i + len("WIFI:")
+	if s[i:from] != "WIFI:" || i > 0 && alnum.has(s[i-1]) {
+		return 0, 0, 0, false
+	}
+	const bound = 256
+	for from+1 < len(s) && from-i < bound && capitals.has(s[from]) && s[from+1] == ':' {
+		end := from + 2
+		for end < len(s) && end-from < bound && s[end] != ';' && s[end] != '\n' {
+			if s[end] == '\\' && end+1 < len(s) {
+				end++
+			}
+			end++
+		}
+		end = min(end, len(s))
+		if s[from] == 'P' {
+			return from + 2, end, end, end > from+2
+		}
+		if end == len(s) || s[end] != ';' {
+			break
+		}
+		from = end + 1
+	}
+	return 0, 0, 0, false
+}

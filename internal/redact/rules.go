@@ -17,6 +17,8 @@ type form struct {
 	digit bool
 	// apart asks that no letter or digit stands before, for short beginnings.
 	apart bool
+	// mixed asks for small and capital letters and digits among the rest, for beginnings that names have too.
+	mixed bool
 }
 
 func (f form) rule() rule {
@@ -26,7 +28,7 @@ func (f form) rule() rule {
 			return 0, 0, 0, false
 		}
 		end := f.rest.run(s, from)
-		ok := end-from >= f.min && (!f.digit || hasAny(s[from:end], &digits))
+		ok := end-from >= f.min && (!f.digit || hasAny(s[from:end], &digits)) && (!f.mixed || isMixed(s[from:end]))
 		return i, end, end, ok
 	}
 	literal := make([]byte, len(f.begin))
@@ -55,7 +57,8 @@ var forms = []form{
 	{begin: "csk-", rest: &alnum, min: 20, apart: true},
 	{begin: "fw_", rest: &alnum, min: 20, digit: true, apart: true},
 	{begin: "tgp_v1_", rest: &wordChars, min: 20},
-	{begin: "sk_", rest: &hexDigits, min: 40, apart: true}, // ElevenLabs
+	{begin: "sk_", rest: &hexDigits, min: 40, apart: true},              // ElevenLabs
+	{begin: "pa-", rest: &wordChars, min: 40, apart: true, mixed: true}, // Voyage
 	{begin: "jina_", rest: &wordChars, min: 30},
 	{begin: "e2b_", rest: &hexDigits, min: 30, apart: true},
 	{begin: "pcsk_", rest: &wordChars, min: 20},
@@ -79,6 +82,13 @@ var forms = []form{
 	{begin: "pscale_tkn_", rest: &dotted, min: 20},
 	{begin: "pscale_pw_", rest: &dotted, min: 20},
 	{begin: "sbp_", rest: &hexDigits, min: 32, apart: true},
+	{begin: "dp.pt.", rest: &dotted, min: 30, apart: true}, // Doppler
+	{begin: "dp.st.", rest: &dotted, min: 30, apart: true},
+	{begin: "dp.ct.", rest: &dotted, min: 30, apart: true},
+	{begin: "dp.sa.", rest: &dotted, min: 30, apart: true},
+	{begin: "dp.said.", rest: &dotted, min: 30, apart: true},
+	{begin: "dp.scim.", rest: &dotted, min: 30, apart: true},
+	{begin: "dp.audit.", rest: &dotted, min: 30, apart: true},
 	// Code hosts and registries.
 	{begin: "ghp_", rest: &alnum, min: 20},
 	{begin: "gho_", rest: &alnum, min: 20},
@@ -113,6 +123,8 @@ var forms = []form{
 	{begin: "sk_test_", rest: &alnum, min: 10},
 	{begin: "rk_live_", rest: &alnum, min: 10},
 	{begin: "rk_test_", rest: &alnum, min: 10},
+	{begin: "sq0atp-", rest: &wordChars, min: 20}, // Square
+	{begin: "sq0csp-", rest: &wordChars, min: 20},
 	{begin: "whsec_", rest: &base64, min: 16},
 	{begin: "SG.", rest: &dotted, min: 30, apart: true}, // SendGrid
 	{begin: "SK", rest: &hexDigits, min: 32, apart: true},
@@ -148,6 +160,12 @@ var rules = func() []rule {
 		{"://", matchUserinfo},
 		{":aa", matchTelegram},
 		{"jqqj99", matchAzure},
+		{":apa91b", matchFirebase},
+		{"?key=", matchKeyParameter},
+		{"&key=", matchKeyParameter},
+		{";key=", matchKeyParameter},
+		{"wifi:", matchWiFi},
+		{" -u", matchAttachedUser},
 		{"-u ", matchUser("-u ")},
 		{"--user ", matchUser("--user ")},
 		{"--user=", matchUser("--user=")},

@@ -19,6 +19,20 @@ func matchUser(literal string) func(s string, i int) (int, int, int, bool) {
 	}
 }
 
+// matchAttachedUser takes the password of -uuser:password for curl and wget.
+func matchAttachedUser(s string, i int) (int, int, int, bool) {
+	from := i + len(" -u")
+	if s[from-1] != 'u' || from == len(s) || s[from] == ' ' || !containsAny(command(s, i), []string{"curl", "wget"}) {
+		return 0, 0, 0, false
+	}
+	from, end := argument(s, from)
+	colon, ok := passwordOf(s[from:end])
+	if !ok || strings.HasPrefix(s[from+colon:], "//") {
+		return 0, 0, end, false
+	}
+	return from + colon, end, end, true
+}
+
 // attachedPassword are programs that take a password right behind -p, apartPassword those that do as the next word.
 var (
 	attachedPassword = []string{"mysql", "mariadb", "sshpass"}

@@ -39,6 +39,12 @@ func TestStreamFindsSecretsInPieces(t *testing.T) {
 		"my password: hunter2 is old":                     "my password: [REDACTED] is old",
 		`the "password": "correct horse", ok`:             `the "password": "[REDACTED]", ok`,
 		"Cookie: a=b; c=d\nHost: x":                       "Cookie: [REDACTED]\nHost: x",
+		"api_key\n=\nhunter2x end":                        "api_key\n=\n[REDACTED] end",
+		"password\r\n=\r\nhunter\r\nend":                  "password\r\n=\r\n[REDACTED]\r\nend",
+		"password\n=\nhunter\nend":                        "password\n=\n[REDACTED]\nend",
+		"mot de passe : hunter, oui":                      "mot de passe : [REDACTED], oui",
+		"see https://x/?key=" + letters(24) + "&a=b":      "see https://x/?key=[REDACTED]&a=b",
+		"a WIFI:T:WPA;S:my net;P:hunter2;; code":          "a WIFI:T:WPA;S:my net;P:[REDACTED];; code",
 		"a very long word " + strings.Repeat("w", 10_000): "a very long word " + strings.Repeat("w", 10_000),
 		"key sk-ant-" + letters(10_000) + " end":          "key [REDACTED] end",
 	} {

@@ -32,7 +32,7 @@ func (r *Redactor) scan(s string, more bool) []span {
 // scanForms finds what is known by its form, and where the first hint of a name ends and the last.
 func scanForms(s string) (out []span, hints span) {
 	a := builtin()
-	var read [128]int // by rule: how far it has looked
+	var read [1 << 8]int // by rule, as found counts them: how far it has looked
 	aws := false
 	state := uint16(0)
 	for i := range len(s) {

@@ -227,8 +227,11 @@ func (f *fieldScan) valueOf(n named, i, behind int) (v span, next int) {
 func (f *fieldScan) plain(n named, separator byte, i int) (v span, next int) {
 	s := f.s
 	i = skipEscapedSpace(s, i)
-	if i < len(s) && separator == ':' && strings.IndexByte("\r\n|>#", s[i]) >= 0 {
+	if i < len(s) && separator == ':' && !n.above && strings.IndexByte("\r\n|>#", s[i]) >= 0 {
 		return f.below(n, i)
+	}
+	if i < len(s) && separator == '=' && (s[i] == '\n' || s[i] == '\r') || n.above {
+		return f.underneath(n, i)
 	}
 	if q, ok := f.opens(i); ok {
 		if !f.closes(n, q) {

@@ -135,7 +135,11 @@ type outage struct {
 
 func (o *outage) look(f *Feed) {
 	now := time.Now()
-	reasons, since := f.trouble(now, saidAfter)
+	lasting := saidAfter
+	if !o.since.IsZero() {
+		lasting = lookInterval // what fails again at once is the same outage
+	}
+	reasons, since := f.trouble(now, lasting)
 	if len(reasons) == 0 {
 		switch {
 		case o.since.IsZero():

@@ -66,7 +66,7 @@ func open(t *testing.T, url string) *page {
 // expected are what a browser itself says when a server is away or wants a
 // token. A violation of the content policy or an exception is not among them.
 func expected(message string) bool {
-	for _, part := range []string{"net::ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "WebSocket connection to", "401 (Unauthorized)", "503 (Service Unavailable)", "426 (Upgrade Required)"} {
+	for _, part := range []string{"net::ERR_CONNECTION", "net::ERR_SOCKET_NOT_CONNECTED", "ERR_EMPTY_RESPONSE", "WebSocket connection to", "401 (Unauthorized)", "503 (Service Unavailable)", "426 (Upgrade Required)"} {
 		if strings.Contains(message, part) {
 			return true
 		}

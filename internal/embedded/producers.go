@@ -11,7 +11,8 @@ import (
 )
 
 // producers is what kfake knows of idempotent producers: for each, in each partition, its last five batches and the
-// sequence number it has to go on with. kfake writes it when it shuts down in order; after kill -9 it is rebuilt from the
+// sequence number it has to go on with. kfake writes it last when it shuts down in order, and has batches in it that could
+// not be stored, so it may be older than the log and may say more. It is therefore not read: each start builds it from the
 // headers of the batches, which is where Kafka takes it from too.
 type producers struct {
 	log     string
@@ -70,16 +71,6 @@ type pidEntry struct {
 
 func readProducers(log string) (*producers, error) {
 	p := &producers{log: log, windows: make(map[producerKey]*window), known: make(map[int64]knownProducer)}
-	var file windowsJSON
-	if _, err := readJSON(filepath.Join(log, windowsFile), &file); err != nil {
-		return nil, err
-	}
-	if file.Version > fakeFormat {
-		return nil, fmt.Errorf("%s has version %d, written by a newer version; this one reads up to %d", windowsFile, file.Version, fakeFormat)
-	}
-	for _, w := range file.Windows {
-		p.windows[producerKey{w.Producer, w.Topic, w.Partition}] = w
-	}
 	raw, err := os.ReadFile(filepath.Join(log, pidsFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -93,15 +84,6 @@ func readProducers(log string) (*producers, error) {
 		p.known[e.PID] = knownProducer{e.Epoch, had.transactional || e.TxID != ""}
 	}
 	return p, nil
-}
-
-// forget drops what is known of a partition, before its log is read.
-func (p *producers) forget(topic string, partition int32) {
-	for key := range p.windows {
-		if key.topic == topic && key.partition == partition {
-			delete(p.windows, key)
-		}
-	}
 }
 
 // note follows a batch of the log, as kfake does a batch it accepts.

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,10 +18,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// recovery makes kfake's files right before kfake loads them.
+// recovery reads the whole log, checks it, and makes kfake's files right before kfake loads them.
 //
-// kfake loads a partition from its snapshot, which a shutdown in order writes, when the snapshot fits the files. When it
-// does not, after kill -9, kfake reads the log instead, and then
+// kfake loads a partition from its snapshot, which a shutdown in order writes, when the names and sizes of the files fit.
+// It then ends a file at the first damaged batch without a word, and trusts producers' state that may be older than the
+// log or know batches that were never stored. When the snapshot does not fit, after kill -9, kfake reads the log, and then
 //
 //   - holds all of it in memory at once,
 //   - begins at the first batch it finds, so that removed records come back,
@@ -28,9 +30,11 @@ import (
 //   - knows nothing of what idempotent producers wrote since the snapshot, so that a batch sent again because its
 //     acknowledgement was lost is stored twice, and the producer's next one is refused as out of order.
 //
-// So recovery reads the log itself, a batch at a time, cuts a torn end off, and writes the snapshot and the producers'
-// state that a shutdown at that moment would have written. A partition with transactions is left to kfake, which alone
-// tells how they ended; its log start is put right once kfake runs.
+// So recovery reads the log itself at each start, a batch at a time, cuts a torn end off, and writes the snapshot and the
+// producers' state that a shutdown at that moment would have written. Nothing that it writes is trusted by the next start,
+// so one that is cut short does no harm. It costs little: kfake reads every file again, which is then in memory. A
+// partition with transactions is left to kfake, which alone tells how they ended; its log start is put right once kfake
+// runs.
 type recovery struct {
 	log    string
 	starts *logStarts
@@ -88,11 +92,13 @@ func (r *recovery) run(ctx context.Context) error {
 			}
 		}
 	}
-	if read == 0 {
-		return nil
+	if err := producers.write(); err != nil {
+		return err
 	}
-	r.logger.Warn("the broker was not shut down in order; its log was read and put right", "partitions", read, "took", time.Since(began).Round(time.Millisecond))
-	return producers.write()
+	if read > 0 {
+		r.logger.Warn("the broker was not shut down in order; its log was read and put right", "partitions", read, "took", time.Since(began).Round(time.Millisecond))
+	}
+	return nil
 }
 
 // loss makes the stream another one.
@@ -122,8 +128,8 @@ func (r *recovery) finish(cluster *kfake.Cluster) error {
 	return nil
 }
 
-// partition puts one partition right; read is false when its snapshot fits already.
-func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read bool, err error) {
+// partition puts one partition right; changed is false when its snapshot says what its files say.
+func (r *recovery) partition(t diskTopic, p int32, producers *producers) (changed bool, err error) {
 	dir := partitionDir(r.log, t.Name, p)
 	start, err := r.starts.read(t.Name, t.ID, p)
 	if err != nil {
@@ -137,15 +143,10 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 	if err != nil {
 		return false, err
 	}
+	reached := r.ends.of(t.ID, p)
 	if snap != nil {
 		// A log that was emptied by retention and then shut down in order has its end here and nowhere else.
 		start = max(start, snap.LogStart)
-	}
-	if fits && snap.LogStart >= start {
-		return false, nil
-	}
-	reached := r.ends.of(t.ID, p)
-	if snap != nil {
 		reached = max(reached, snap.HighWatermark)
 	}
 	if n := len(segs); n > 0 {
@@ -155,7 +156,6 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 		return false, nil // never written
 	}
 
-	producers.forget(t.Name, p)
 	log, err := r.readLog(t.Name, p, segs, producers)
 	if err != nil {
 		return false, err
@@ -165,12 +165,24 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 			return false, err
 		}
 	}
-	if len(segs) == 0 && start == 0 {
+	if len(log.segments) > 0 && log.first > start {
+		if err := r.loss("the log begins after the offset that it should", "topic", t.Name, "partition", p, "first_offset", log.first, "log_start", start); err != nil {
+			return false, err
+		}
+		start = log.first
+		if err := r.starts.raise(t.Name, t.ID, p, start); err != nil {
+			return false, err
+		}
+	}
+	if fits && !log.changed && snap.LogStart == start && snap.HighWatermark == log.next {
+		return false, nil
+	}
+	if len(log.segments) == 0 && start == 0 {
 		return false, removeFile(filepath.Join(dir, snapshotFile)) // all of it is gone
 	}
 	if log.next < start {
 		// Every record was removed. A batch without records in front of the log start keeps the place.
-		seg, err := writePlaceholder(dir, start-1)
+		seg, err := writePlaceholder(dir, start-1, start)
 		if err != nil {
 			return false, err
 		}
@@ -183,7 +195,7 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (read b
 		Version:       fakeFormat,
 		HighWatermark: log.next,
 		LastStable:    log.next,
-		LogStart:      max(start, log.first),
+		LogStart:      start,
 		MaxTimestamp:  log.maxTimestamp,
 		CreatedAt:     time.Now().UTC(),
 		Segments:      log.segments,
@@ -197,41 +209,59 @@ type partitionLog struct {
 	maxTimestamp int64
 	transactions bool
 	segments     []snapshotSegment
+	changed      bool // the files were not as they should be
 }
 
+// readLog reads the files of a partition in order. Offsets have no gaps in a log that is whole, so a file that is missing
+// between others shows, as a damaged batch does. Both are a loss; the hole is filled with a batch that holds no record, so
+// that it is told once.
 func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, producers *producers) (partitionLog, error) {
 	var log partitionLog
 	for i, seg := range segs {
-		valid, err := func() (int64, error) {
-			f, err := os.Open(seg.path)
-			if err != nil {
-				return 0, err
+		switch {
+		case len(log.segments) == 0:
+			log.first, log.next = seg.base, seg.base
+		case seg.base > log.next && seg.size > 0:
+			if err := r.loss("a part of the log is missing", "before", seg.path, "from", log.next, "below", seg.base); err != nil {
+				return log, err
 			}
-			defer f.Close()
-			return readBatches(f, func(b batch) {
-				if log.next == 0 {
-					log.first = b.base
-				}
-				log.next = b.next()
-				log.maxTimestamp = max(log.maxTimestamp, b.maxTimestamp)
-				log.transactions = log.transactions || b.transactional()
-				producers.note(topic, partition, b)
-			})
-		}()
+			fill, err := writePlaceholder(filepath.Dir(seg.path), log.next, seg.base)
+			if err != nil {
+				return log, err
+			}
+			log.segments, log.next, log.changed = append(log.segments, fill), seg.base, true
+		case seg.base < log.next:
+			if err := r.loss("a log file has offsets that another has", "file", seg.path, "next_offset", log.next); err != nil {
+				return log, err
+			}
+			if err := r.putAway(seg); err != nil {
+				return log, err
+			}
+			log.changed = true
+			continue
+		}
+		valid, err := r.readFile(topic, partition, seg, &log, producers)
 		if err != nil {
 			return log, err
 		}
 		if valid < seg.size {
+			torn := false
 			if i == len(segs)-1 {
-				torn, err := tornEnd(seg, valid, max(log.next, seg.base))
-				if err != nil {
+				if torn, err = tornEnd(seg, valid, log.next); err != nil {
 					return log, err
 				}
-				if !torn {
-					if err := r.loss("a log file is damaged", "file", seg.path, "at", valid, "next_offset", log.next); err != nil {
-						return log, err
-					}
+			}
+			if !torn {
+				if err := r.loss("a log file is damaged", "file", seg.path, "at", valid, "next_offset", log.next); err != nil {
+					return log, err
 				}
+			}
+			log.changed = true
+			if valid == 0 && !torn {
+				if err := r.putAway(seg); err != nil {
+					return log, err
+				}
+				continue
 			}
 			r.logger.Warn("cut a torn or damaged end off a log file", "file", seg.path, "bytes", seg.size-valid, "next_offset", log.next)
 			if err := os.Truncate(seg.path, valid); err != nil {
@@ -240,6 +270,7 @@ func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, pr
 		}
 		if valid == 0 {
 			// Nothing in it was whole. Its name would still count as a segment for the snapshot.
+			log.changed = true
 			if err := errors.Join(removeFile(seg.path), removeFile(indexFile(seg.path))); err != nil {
 				return log, err
 			}
@@ -247,7 +278,36 @@ func (r *recovery) readLog(topic string, partition int32, segs []segmentFile, pr
 		}
 		log.segments = append(log.segments, snapshotSegment{Base: seg.base, Size: valid})
 	}
+	if len(log.segments) == 0 {
+		log.first, log.next = 0, 0
+	}
 	return log, nil
+}
+
+// readFile reads a file up to the first batch that is torn, damaged or not the next one.
+func (r *recovery) readFile(topic string, partition int32, seg segmentFile, log *partitionLog, producers *producers) (valid int64, err error) {
+	f, err := os.Open(seg.path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return readBatches(f, func(b batch) bool {
+		if b.base != log.next {
+			return false
+		}
+		log.next = b.next()
+		log.maxTimestamp = max(log.maxTimestamp, b.maxTimestamp)
+		log.transactions = log.transactions || b.transactional()
+		producers.note(topic, partition, b)
+		return true
+	})
+}
+
+// putAway keeps a file that cannot be served, for whoever wants to look at it.
+func (r *recovery) putAway(seg segmentFile) error {
+	to := seg.path + ".damaged"
+	r.logger.Warn("put a damaged log file away", "file", seg.path, "to", to)
+	return errors.Join(os.Rename(seg.path, to), removeFile(indexFile(seg.path)))
 }
 
 // tornEnd reports whether the file ends, from the byte on, in the beginning of the batch of the next offset and nothing
@@ -323,21 +383,27 @@ func (s snapshot) write(dir string) error {
 	return writeFileAtomic(filepath.Join(dir, snapshotFile), raw)
 }
 
-// writePlaceholder writes a log file with one batch at the offset that holds no record.
-func writePlaceholder(dir string, offset int64) (snapshotSegment, error) {
-	raw := make([]byte, batchHeaderBytes)
-	be := binary.BigEndian
-	be.PutUint64(raw, uint64(offset))
-	be.PutUint32(raw[8:], batchHeaderBytes-batchLengthEnd)
-	raw[16] = 2                        // magic
-	be.PutUint64(raw[27:], ^uint64(0)) // first timestamp: none
-	be.PutUint64(raw[35:], ^uint64(0)) // max timestamp: none
-	be.PutUint64(raw[43:], ^uint64(0)) // producer id: none
-	be.PutUint16(raw[51:], ^uint16(0)) // producer epoch
-	be.PutUint32(raw[53:], ^uint32(0)) // sequence
-	be.PutUint32(raw[17:], crc32.Checksum(raw[batchCRCStart:], crc32c))
-	name := filepath.Join(dir, strconv.FormatInt(offset, 10)+".dat")
-	return snapshotSegment{Base: offset, Size: int64(len(raw))}, writeFileAtomic(name, raw)
+// writePlaceholder writes a log file that takes the offsets from one to below the other and holds no record.
+func writePlaceholder(dir string, from, below int64) (snapshotSegment, error) {
+	var file []byte
+	for at := from; at < below; {
+		next := min(below, at+math.MaxInt32)
+		raw := make([]byte, batchHeaderBytes)
+		be := binary.BigEndian
+		be.PutUint64(raw, uint64(at))
+		be.PutUint32(raw[8:], batchHeaderBytes-batchLengthEnd)
+		raw[16] = 2                               // magic
+		be.PutUint32(raw[23:], uint32(next-at-1)) // last offset delta
+		be.PutUint64(raw[27:], ^uint64(0))        // first timestamp: none
+		be.PutUint64(raw[35:], ^uint64(0))        // max timestamp: none
+		be.PutUint64(raw[43:], ^uint64(0))        // producer id: none
+		be.PutUint16(raw[51:], ^uint16(0))        // producer epoch
+		be.PutUint32(raw[53:], ^uint32(0))        // sequence
+		be.PutUint32(raw[17:], crc32.Checksum(raw[batchCRCStart:], crc32c))
+		file, at = append(file, raw...), next
+	}
+	name := filepath.Join(dir, strconv.FormatInt(from, 10)+".dat")
+	return snapshotSegment{Base: from, Size: int64(len(file))}, writeFileAtomic(name, file)
 }
 
 // cutEntries cuts a torn last entry off one of kfake's entry logs. kfake ignores it, but appends behind it, and what

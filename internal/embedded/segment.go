@@ -105,9 +105,9 @@ func parseBatch(h []byte) (b batch, ok bool) {
 
 var crc32c = crc32.MakeTable(crc32.Castagnoli)
 
-// readBatches reads batches to the end of r and checks their sums. It returns the bytes up to the first that is torn or
-// damaged; err is a read error.
-func readBatches(r io.Reader, fn func(batch)) (valid int64, err error) {
+// readBatches reads batches to the end of r, or until fn returns false, and checks their sums. It returns the bytes up to
+// the first that is torn, damaged or not wanted; err is a read error.
+func readBatches(r io.Reader, fn func(batch) bool) (valid int64, err error) {
 	br := bufio.NewReaderSize(r, 256<<10)
 	for {
 		h, err := br.Peek(batchHeaderBytes)
@@ -125,17 +125,24 @@ func readBatches(r io.Reader, fn func(batch)) (valid int64, err error) {
 		if _, err := br.Discard(batchCRCStart); err != nil {
 			return valid, err
 		}
-		sum := crc32.New(crc32c)
-		if _, err := io.CopyN(sum, br, b.size-batchCRCStart); errors.Is(err, io.EOF) {
-			return valid, nil
-		} else if err != nil {
-			return valid, err
+		sum := uint32(0)
+		for rest := b.size - batchCRCStart; rest > 0; {
+			part, err := br.Peek(int(min(rest, int64(br.Size()))))
+			if errors.Is(err, io.EOF) {
+				return valid, nil
+			} else if err != nil {
+				return valid, err
+			}
+			sum = crc32.Update(sum, crc32c, part)
+			rest -= int64(len(part))
+			if _, err := br.Discard(len(part)); err != nil {
+				return valid, err
+			}
 		}
-		if sum.Sum32() != stored {
+		if sum != stored || !fn(b) {
 			return valid, nil
 		}
 		valid += b.size
-		fn(b)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -92,6 +93,8 @@ func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
 	b.Magic = 2
 	b.NumRecords = 1
 	b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.id, p.epoch, int32(sequence)
+	b.FirstTimestamp = time.Now().UnixMilli() // of today, or retention removes it
+	b.MaxTimestamp = b.FirstTimestamp
 	b.Records = rec.AppendTo(nil)
 	b.Length = int32(len(b.AppendTo(nil)) - 12)
 	b.CRC = int32(crc32.Checksum(b.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))

@@ -77,11 +77,17 @@ func (c *cleaner) id(b []byte, sizes ...int) []byte {
 	return b
 }
 
-// keys returns a map whose keys have no secrets; it is m itself, with clean values, unless a key had to be changed.
-func cleanMap[V any](c *cleaner, m map[string]V, value func(name string, v V) V) map[string]V {
+// cleanMap returns a map without secrets, also in its keys; it is m itself, with clean values, unless a key had to be
+// changed. Text is what a value says if it is a text: a value may be named by another.
+func cleanMap[V any](c *cleaner, m map[string]V, text func(V) string, value func(name string, v V) V) map[string]V {
 	var renamed []string
+	beside := nameBeside(c, m, text)
 	for k, v := range m {
-		m[k] = value(k, v)
+		name := k
+		if beside != "" && redact.HoldsNamed(k) && !c.r.Sensitive(k) {
+			name = beside
+		}
+		m[k] = value(name, v)
 		if c.text(k) != k {
 			renamed = append(renamed, k)
 		}
@@ -101,8 +107,27 @@ func cleanMap[V any](c *cleaner, m map[string]V, value func(name string, v V) V)
 	return m
 }
 
+// nameBeside returns what names the values of the map that another names: "" as a rule.
+func nameBeside[V any](c *cleaner, m map[string]V, text func(V) string) string {
+	if c.r == nil || len(m) < 2 {
+		return ""
+	}
+	for k := range m {
+		if redact.HoldsNamed(k) {
+			return c.r.NameBeside(func(yield func(string, string) bool) {
+				for k, v := range m {
+					if !yield(k, text(v)) {
+						return
+					}
+				}
+			})
+		}
+	}
+	return ""
+}
+
 func (c *cleaner) strings(m map[string]string) map[string]string {
-	return cleanMap(c, m, c.field)
+	return cleanMap(c, m, func(s string) string { return s }, c.field)
 }
 
 func (c *cleaner) message(m *pb.DashStreamMessage) {
@@ -150,7 +175,7 @@ func (c *cleaner) header(h *pb.Header) {
 
 func (c *cleaner) event(e *pb.Event) {
 	e.NodeId, e.LlmRequestId = c.text(e.NodeId), c.text(e.LlmRequestId)
-	e.Attributes = cleanMap(c, e.Attributes, c.attribute)
+	e.Attributes = cleanMap(c, e.Attributes, (*pb.AttributeValue).GetStringValue, c.attribute)
 }
 
 func (c *cleaner) attribute(name string, v *pb.AttributeValue) *pb.AttributeValue {
@@ -161,17 +186,19 @@ func (c *cleaner) attribute(name string, v *pb.AttributeValue) *pb.AttributeValu
 		if c.r != nil {
 			w.BytesValue = c.r.FieldBytes(name, w.BytesValue)
 		}
-	case *pb.AttributeValue_IntValue, *pb.AttributeValue_FloatValue:
-		if c.numberIsSecret(name) {
+	case *pb.AttributeValue_IntValue:
+		if c.integer(name, w.IntValue) {
+			return stringValue(redact.Mask)
+		}
+	case *pb.AttributeValue_FloatValue:
+		if c.float(name, w.FloatValue) {
 			return stringValue(redact.Mask)
 		}
 	case *pb.AttributeValue_ArrayValue:
-		for i, e := range w.ArrayValue.GetValues() {
-			w.ArrayValue.Values[i] = c.attribute(name, e)
-		}
+		c.array(name, w.ArrayValue.GetValues())
 	case *pb.AttributeValue_MapValue:
 		if w.MapValue != nil {
-			w.MapValue.Values = cleanMap(c, w.MapValue.Values, func(inner string, e *pb.AttributeValue) *pb.AttributeValue {
+			w.MapValue.Values = cleanMap(c, w.MapValue.Values, (*pb.AttributeValue).GetStringValue, func(inner string, e *pb.AttributeValue) *pb.AttributeValue {
 				if c.r != nil && c.r.Sensitive(name) {
 					inner = name // below a sensitive name, everything is
 				}
@@ -182,8 +209,41 @@ func (c *cleaner) attribute(name string, v *pb.AttributeValue) *pb.AttributeValu
 	return v
 }
 
-// numberIsSecret is the rule for numbers: only their name can say so.
-func (c *cleaner) numberIsSecret(name string) bool { return c.r != nil && c.r.Sensitive(name) }
+// array cleans the elements of a list. One may be named by that before it.
+func (c *cleaner) array(list string, values []*pb.AttributeValue) {
+	before := ""
+	for i, v := range values {
+		text, isText := v.GetValue().(*pb.AttributeValue_StringValue)
+		if c.r == nil {
+			values[i] = c.attribute(list, v)
+			continue
+		}
+		last := i+1 == len(values)
+		if isText {
+			was := text.StringValue
+			text.StringValue = c.r.Element(list, before, c.utf8(was), i, last)
+			before = was
+			continue
+		}
+		// A list counts as the last; an object is not named.
+		if v.GetMapValue() != nil {
+			last = false
+		} else if v.GetArrayValue() != nil {
+			last = true
+		}
+		values[i] = c.attribute(c.r.NameOfElement(list, before, i, last), v)
+		before = ""
+	}
+}
+
+// integer and float report whether a number is a secret.
+func (c *cleaner) integer(name string, n int64) bool {
+	return c.r != nil && c.r.Number(name, func() string { return strconv.FormatInt(n, 10) })
+}
+
+func (c *cleaner) float(name string, n float64) bool {
+	return c.r != nil && c.r.Number(name, func() string { return strconv.FormatFloat(n, 'f', -1, 64) })
+}
 
 func (c *cleaner) error(e *pb.Error) {
 	if e == nil {
@@ -199,14 +259,18 @@ func (c *cleaner) error(e *pb.Error) {
 func (c *cleaner) metrics(m *pb.Metrics) {
 	m.Scope, m.ScopeId = c.text(m.Scope), c.text(m.ScopeId)
 	m.Tags = c.strings(m.Tags)
-	m.Metrics = cleanMap(c, m.Metrics, func(name string, v *pb.MetricValue) *pb.MetricValue {
+	m.Metrics = cleanMap(c, m.Metrics, (*pb.MetricValue).GetStringValue, func(name string, v *pb.MetricValue) *pb.MetricValue {
 		if v == nil {
 			return v
 		}
 		v.Unit = c.text(v.Unit)
 		switch w := v.Value.(type) {
-		case *pb.MetricValue_IntValue, *pb.MetricValue_FloatValue:
-			if c.numberIsSecret(name) {
+		case *pb.MetricValue_IntValue:
+			if c.integer(name, w.IntValue) {
+				v.Value = &pb.MetricValue_StringValue{StringValue: redact.Mask}
+			}
+		case *pb.MetricValue_FloatValue:
+			if c.float(name, w.FloatValue) {
 				v.Value = &pb.MetricValue_StringValue{StringValue: redact.Mask}
 			}
 		case *pb.MetricValue_StringValue:
@@ -232,7 +296,7 @@ func (c *cleaner) trace(t *pb.ExecutionTrace) {
 	for _, e := range t.Errors {
 		e.Node, e.Message, e.ErrorCode, e.Timestamp, e.StackTrace = c.text(e.Node), c.text(e.Message), c.text(e.ErrorCode), c.text(e.Timestamp), c.text(e.StackTrace)
 	}
-	t.Metadata = cleanMap(c, t.Metadata, func(name string, b []byte) []byte {
+	t.Metadata = cleanMap(c, t.Metadata, func(b []byte) string { return string(b) }, func(name string, b []byte) []byte {
 		if c.r == nil {
 			return b
 		}
@@ -247,7 +311,7 @@ func (c *cleaner) stateDiff(d *pb.StateDiff) {
 	d.StateHash = c.id(d.StateHash, wire.HashBytes)
 	changed := false
 	for _, op := range d.Operations {
-		path, from := c.text(op.Path), c.text(op.From)
+		path, from := c.pointer(op.Path), c.pointer(op.From)
 		value := op.Value
 		if c.r != nil && len(value) > 0 {
 			value = c.r.FieldBytes(c.nameOf(op.Path), value)
@@ -267,10 +331,31 @@ func (c *cleaner) stateDiff(d *pb.StateDiff) {
 	d.FullState = full
 }
 
+// escapes and unescapes are those of the tokens of a JSON Pointer.
+var (
+	escapes   = strings.NewReplacer("~", "~0", "/", "~1")
+	unescapes = strings.NewReplacer("~1", "/", "~0", "~")
+)
+
+// pointer cleans a JSON Pointer, whose escapes could hide a secret.
+func (c *cleaner) pointer(s string) string {
+	if c.r == nil || !strings.Contains(s, "~") {
+		return c.text(s)
+	}
+	tokens := strings.Split(c.utf8(s), "/")
+	for i, token := range tokens {
+		plain := unescapes.Replace(token)
+		if redacted := c.r.Text(plain); redacted != plain {
+			tokens[i] = escapes.Replace(redacted)
+		}
+	}
+	return c.text(strings.Join(tokens, "/"))
+}
+
 // nameOf is the name that says most about the value at a JSON Pointer: a sensitive one on the way, or the last.
 func (c *cleaner) nameOf(pointer string) (name string) {
 	for token := range strings.SplitSeq(pointer, "/") {
-		name = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+		name = unescapes.Replace(token)
 		if c.r.Sensitive(name) {
 			return name
 		}

@@ -3,8 +3,10 @@ package dashstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -318,5 +320,50 @@ func TestTraceContextIsCheckedAndRedacted(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "WithTraceContext"); n != 1 || strings.Contains(log.String(), needle) {
 		t.Errorf("the logger was told %d times:\n%s", n, &log)
+	}
+}
+
+// What the structure says of a secret it says of attributes, metadata and pointers as it does of JSON.
+func TestSecretsByStructure(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	p := newProducer(t, c, topic, dashstream.WithRedactionPatterns(regexp.MustCompile(`^4111\d{6}$`)))
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+	run.Node("n").Event(pb.EventType_EVENT_TYPE_NODE_SUBSTEP,
+		slog.Any("env", map[string]any{"name": "DB_PASSWORD", "value": needle, "n": 1}),
+		slog.Group("header", slog.String("key", "X-Api-Key"), slog.Group("value", slog.Any("all", []string{needle}))),
+		slog.Any("command", []string{"mysql", "--password", needle, "-u", "bob:" + needle, "-v", "kept"}),
+		slog.Any("pairs", [][]any{{"Authorization", needle}, {"Cookie", []string{needle}}, {"Host", "kept"}}),
+		slog.Any("rawHeaders", []string{"Host", "kept", "Authorization", needle}),
+		slog.Any("required", []string{"password", "kept"}), slog.Any("token", []string{"kept", needle}),
+		slog.Any("color", map[string]any{"name": "red", "value": "kept"}), slog.Int("card", 4111222233), slog.Float64("other", 4111222234),
+		slog.Int("count", 4112))
+	run.Error(errors.New("x"), dashstream.ErrorInfo{Context: map[string]string{"key": "API_KEY", "value": needle}})
+	path := "/urls/https:~1~1bob:" + needle + "@host~1x/~0a"
+	if err := p.Send(&pb.DashStreamMessage{Message: &pb.DashStreamMessage_StateDiff{StateDiff: &pb.StateDiff{
+		Header: &pb.Header{ThreadId: "t"}, Operations: []*pb.DiffOperation{{Path: path, From: path}, {Path: "/a~1b/~0c"}},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, p)
+	kept := 0
+	for _, r := range readAll(t, c, topic) {
+		wantNoSecret(t, r)
+		plain, _ := proto.Marshal(r.msg)
+		kept += bytes.Count(plain, []byte("kept"))
+		if e := r.msg.GetEvent(); e.GetEventType() == pb.EventType_EVENT_TYPE_NODE_SUBSTEP {
+			if a := e.Attributes; a["card"].GetStringValue() != "[REDACTED]" || a["other"].GetStringValue() != "[REDACTED]" || a["count"].GetIntValue() != 4112 {
+				t.Errorf("numbers %v, %v, %v", a["card"], a["other"], a["count"])
+			}
+		}
+		for n, op := range r.msg.GetStateDiff().GetOperations() {
+			if want := []string{"/urls/https:~1~1bob:[REDACTED]@host~1x/~0a", "/a~1b/~0c"}[n]; op.Path != want || n == 0 && op.From != want {
+				t.Errorf("path %q, from %q, want %q", op.Path, op.From, want)
+			}
+		}
+	}
+	if kept != 6 {
+		t.Errorf("%d of 6 harmless values arrived", kept)
 	}
 }

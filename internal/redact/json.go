@@ -162,10 +162,7 @@ func (d *document) scalar(l level) {
 	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
 		return
 	}
-	if l == sensitive || slices.ContainsFunc(d.r.patterns, func(p pattern) bool {
-		m := p.FindIndex(raw)
-		return m != nil && m[0] < m[1]
-	}) {
+	if l == sensitive || d.r.matches(raw) {
 		d.leaf(from, d.pos, quote(Mask))
 		return
 	}

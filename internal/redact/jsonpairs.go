@@ -54,7 +54,7 @@ func (d *document) settle(p pair) {
 // array walks the elements. One may be named by that before it: ["Authorization", "…"], ["--password", "…"].
 func (d *document) array(inherited level, name string) {
 	d.pos++
-	listing, flat := ofNames(name), strings.HasSuffix(strings.ToLower(name), "headers")
+	list := listOf(name)
 	before := "" // the text of the last element
 	for n := 0; ; n++ {
 		d.skipSpace()
@@ -67,14 +67,16 @@ func (d *document) array(inherited level, name string) {
 			d.skipSpace()
 		}
 		l := inherited
-		if before != "" && !listing && l != sensitive {
-			option := before[0] == '-'
-			if option && userOptions[before] && d.src[d.pos] == '"' {
-				before = ""
-				d.userAndPassword()
-				continue
-			}
-			if option || n == 1 && d.isLast() || flat && n%2 == 1 {
+		if l != sensitive {
+			switch list.names(before, n, d.isLast) {
+			case ofUser:
+				if d.src[d.pos] == '"' {
+					before = ""
+					d.userAndPassword()
+					continue
+				}
+				fallthrough
+			case ofNext:
 				l = max(l, d.r.level(before))
 			}
 		}
@@ -114,11 +116,7 @@ func (d *document) isLast() bool {
 func (d *document) userAndPassword() {
 	from := d.pos
 	text := d.text()
-	redacted := d.r.text(text, d.nesting)
-	if colon, ok := passwordOf(text); ok {
-		redacted = text[:colon] + Mask
-	}
-	if redacted != text {
+	if redacted := d.r.userAndPassword(text, d.nesting); redacted != text {
 		d.leaf(from, d.pos, quote(redacted))
 		return
 	}

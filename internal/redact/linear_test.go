@@ -23,6 +23,8 @@ var hostile = []string{
 	"value=name=", `name="password" value=`, `value="`, `name="password" `, "name=\"password\"\n\n", "key: ", "password -> ", "a -> ", "password string = ",
 	"password: T = ", "password = \"a\" + ", `password="a"`, `password='a''`, "password '", "PASSWORD 'a' ", "password=\\n", "password: \\n\\n", "password=\\", "machine login password ",
 	"LS0tLS1CRUdJTi", "password: ```\n", "password: # ", "password: >", "<![CDATA[", "<password><![CDATA[", "é", "password is é", "**Password:** ", "* ", "password * ",
+	"api_key\n=\n", "api_key\n=", "\n=\n", "password\n:\n", "password =\n \"", "password =\n \"\"\"", "&lt;password&gt;", "&lt;password", "&lt;", "&gt;", `\u003cpassword\u003e`, "WIFI:", "WIFI:P:",
+	"WIFI:S:a;", `WIFI:P:\`, "?key=", "?key=a1A", "&amp;key=", "curl -uuser:a", " -u'a:", `"password=a `, `"password=`, "mot de passe: ", "contraseña: ", "12345678:APA91b", ":APA91b",
 }
 
 // A long text takes as long as its parts one by one: a scanner that is quadratic anywhere takes sixteen times as long. Both

@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
@@ -12,7 +13,7 @@ type pattern = *regexp.Regexp
 // Options adds to the built-in rules. The zero value adds nothing.
 type Options struct {
 	// Patterns are secrets by their form: every match is replaced. In JSON they see each string without its quotes, and
-	// each number. They should not match [Mask].
+	// each number; see also [Redactor.Number]. They should not match [Mask].
 	Patterns []*regexp.Regexp
 	// Names are sensitive names of fields, compared without regard to case and separators. They follow the rule of the
 	// built-in ones: "ssn" is also user_ssn and ssn_new, but neither lesson nor ssn_count.
@@ -40,6 +41,19 @@ func New(opts Options) *Redactor {
 
 // Sensitive reports whether the name of a field makes its value a secret.
 func (r *Redactor) Sensitive(name string) bool { return r.level(name) == sensitive }
+
+// Number reports whether a number is a secret: by the name of its field, or by a pattern of the caller.
+func (r *Redactor) Number(name string, text func() string) bool {
+	return r.Sensitive(name) || len(r.patterns) > 0 && r.matches([]byte(text()))
+}
+
+// matches reports that a pattern of the caller finds something.
+func (r *Redactor) matches(b []byte) bool {
+	return slices.ContainsFunc(r.patterns, func(p pattern) bool {
+		m := p.FindIndex(b)
+		return m != nil && m[0] < m[1]
+	})
+}
 
 // Text returns s without its secrets. A text that is a JSON object or array stays one.
 func (r *Redactor) Text(s string) string { return r.text(s, 0) }

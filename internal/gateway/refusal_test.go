@@ -116,7 +116,7 @@ func TestABadURLIsRefusedBeforeASession(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{})
 	s := start(t, c, c.Topic(t, 1), nil)
 	for query, field := range map[string]string{
-		"type=nonsense": "query.type[0]", "from=nonsense": "query.from", "since_ms=-1": "subscribe.start.since_ms", "thread=": "subscribe.filter.threads[0]",
+		"type=nonsense": "query.type[0]", "from=nonsense": "query.from", "since_ms=-1": "subscribe.start.since_ms", "thread=": "query.thread",
 	} {
 		for _, path := range []string{"/ws", "/v1/stream"} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path+"?"+query, nil)

@@ -142,6 +142,9 @@ func (a *App) build(ctx context.Context) error {
 			return err
 		}
 	}
+	if a.broker != nil {
+		a.health.Check("broker", func(context.Context) error { return a.broker.WriteError() })
+	}
 	a.health.Check("kafka", func(context.Context) error { return explain(a.gateway.Feed().Ready()) })
 	if cfg.TokenFile != "" {
 		a.health.Check("token", func(context.Context) error { return a.gateway.TokenReady() })

@@ -17,13 +17,16 @@ type Broker struct {
 	opts    Options
 	dir     *dataDir
 	ln      *listener
-	cluster *kfake.Cluster
+	reserve *reserve
 	logger  *slog.Logger
-	fakeLog *fakeLogger
-	ends    *ends
 
-	stopRetention context.CancelFunc
-	retaining     sync.WaitGroup
+	stopSupervising context.CancelFunc
+	supervising     sync.WaitGroup
+
+	mu        sync.Mutex
+	serving   *serving // nil while one could not be opened
+	down      error    // why serving is nil
+	clusterID string
 
 	closing  sync.Once
 	closed   chan struct{} // closed when shutting down is complete
@@ -34,13 +37,13 @@ type Broker struct {
 // ctx bounds the start alone; the broker runs until Close.
 //
 // The error wraps ErrLocked when another process serves the directory, and names the directory, file or address at fault
-// otherwise.
+// otherwise. A full disk is no error: what is there is served, and WriteError tells.
 func Start(ctx context.Context, opts Options) (*Broker, error) {
 	opts = opts.withDefaults()
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	b := &Broker{opts: opts, logger: opts.Logger, fakeLog: newFakeLogger(opts.Logger), closed: make(chan struct{})}
+	b := &Broker{opts: opts, logger: opts.Logger, closed: make(chan struct{})}
 	if err := b.start(ctx); err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
@@ -61,6 +64,7 @@ func (b *Broker) start(ctx context.Context) (err error) {
 		return err
 	}
 	undo = append(undo, b.dir.release)
+	b.reserve, b.clusterID = b.dir.reserve, b.dir.id.ClusterID
 
 	addr, err := loopbackAddr(b.opts.Listen)
 	if err != nil {
@@ -71,46 +75,22 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	}
 	undo = append(undo, b.ln.Close)
 
-	starts := &logStarts{log: b.dir.log()}
-	reached, err := readEnds(b.dir.log(), b.dir.id.ClusterID, b.logger)
-	if err != nil {
+	if b.serving, err = b.open(ctx); err != nil {
 		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
 	}
-	rec := &recovery{log: b.dir.log(), starts: starts, logger: b.logger, ends: reached, lost: b.changeID}
-	if err := rec.run(ctx); err != nil {
-		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
+	if b.serving.failure.get() == nil {
+		if err := b.reserve.keep(); err != nil {
+			b.logger.Warn("there is no room for a reserve, which lets retention make room on a full disk", "bytes", reserveBytes, "error", err)
+		}
 	}
-	if b.cluster, err = kfake.NewCluster(b.fakeOptions()...); err != nil {
-		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
-	}
-	undo = append(undo, func() error { b.cluster.Close(); return nil })
-	if err := rec.finish(b.cluster); err != nil {
-		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
-	}
-	b.ends = &ends{log: b.dir.log(), id: b.dir.id.ClusterID, fsync: b.opts.Fsync, logger: b.logger, cluster: b.cluster}
-	if err := b.ends.record(true); err != nil {
-		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
-	}
-	// The names of a first start's files have to be on disk before a client's records are.
-	if err := syncDir(b.dir.log()); err != nil {
-		return fmt.Errorf("data directory %s: %w", b.dir.path, err)
-	}
-	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-
-	(&requests{cluster: b.cluster, starts: starts, logger: b.logger}).install()
-	ret := &retention{cluster: b.cluster, log: b.dir.log(), starts: starts, logger: b.logger}
-	retentionCtx, cancel := context.WithCancel(context.Background())
-	b.stopRetention = cancel
-	b.retaining.Go(func() { ret.run(retentionCtx, b.opts.RetentionInterval) })
-	b.retaining.Go(func() { b.ends.run(retentionCtx) })
-	close(b.ln.open)
-	b.logger.Info("embedded broker started", "addr", b.Addr(), "data_dir", b.dir.path, "cluster_id", b.dir.id.ClusterID, "fsync", b.opts.Fsync)
+	supervision, cancel := context.WithCancel(context.Background())
+	b.stopSupervising = cancel
+	b.supervising.Go(func() { b.supervise(supervision) })
+	b.logger.Info("embedded broker started", "addr", b.Addr(), "data_dir", b.dir.path, "cluster_id", b.ClusterID(), "fsync", b.opts.Fsync)
 	return nil
 }
 
-func (b *Broker) fakeOptions() []kfake.Opt {
+func (b *Broker) fakeOptions(in *intake, log *fakeLogger) []kfake.Opt {
 	// kfake's own ticker removes the newest record with the oldest when timestamps are out of order, compacts by rewriting
 	// files in place and does not run after a restart. It is set to never; retention is ours.
 	const never = 100 * 365 * 24 * time.Hour
@@ -118,8 +98,8 @@ func (b *Broker) fakeOptions() []kfake.Opt {
 		kfake.NumBrokers(1),
 		kfake.ClusterID(b.dir.id.ClusterID),
 		kfake.DataDir(b.dir.log()),
-		kfake.ListenFn(b.ln.listenFn),
-		kfake.WithLogger(b.fakeLog),
+		kfake.ListenFn(in.listenFn),
+		kfake.WithLogger(log),
 		kfake.DefaultNumPartitions(1),
 		kfake.GroupMaxSessionTimeout(30 * time.Minute), // Kafka's default
 		kfake.BrokerConfigs(map[string]string{
@@ -145,13 +125,35 @@ func (b *Broker) changeID() error {
 	if err := b.dir.changeID(); err != nil {
 		return err
 	}
+	b.mu.Lock()
+	b.clusterID = b.dir.id.ClusterID
+	b.mu.Unlock()
 	b.logger.Warn("the log gets a new cluster id, so that clients start over rather than go on at offsets that other records will have",
 		"was", old, "is", b.dir.id.ClusterID)
 	return nil
 }
 
 // ClusterID is the id made when the data directory was. It is kept unless a start finds that records are lost.
-func (b *Broker) ClusterID() string { return b.dir.id.ClusterID }
+func (b *Broker) ClusterID() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.clusterID
+}
+
+// WriteError says why the broker takes no records, as while the disk is full; nil when it does. Producers get an error
+// that they retry, readers are served, and the broker goes on by itself when it can write again.
+func (b *Broker) WriteError() error {
+	b.mu.Lock()
+	err := b.down
+	if b.serving != nil {
+		err = b.serving.failure.get()
+	}
+	b.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the embedded broker takes no records, until it can write again: %w", err)
+}
 
 // Close stops accepting, finishes the request at hand, writes the state that makes the next start fast, closes the
 // connections and gives the directory up. When ctx ends first, Close returns its cause and shutting down goes on in the
@@ -170,15 +172,16 @@ func (b *Broker) shutdown() {
 	defer close(b.closed)
 	start := time.Now()
 	lnErr := b.ln.Close()
-	b.stopRetention()
-	b.retaining.Wait() // kfake's methods block for ever once it is closed
-	endsErr := b.ends.record(false)
-	b.fakeLog.keepErrors()
-	b.cluster.Close()
+	b.stopSupervising()
+	b.supervising.Wait()
+	var servingErr error
+	if s := b.current(); s != nil {
+		servingErr = s.close(true)
+	}
 	// kfake tells its connections to end but does not wait for them; they end at once.
 	ctx, cancel := context.WithTimeout(context.Background(), stallTimeout)
 	defer cancel()
-	b.closeErr = errors.Join(lnErr, endsErr, b.fakeLog.kept(), b.ln.drain(ctx), b.dir.release())
+	b.closeErr = errors.Join(lnErr, servingErr, b.ln.drain(ctx), b.dir.release())
 	if b.closeErr != nil {
 		b.closeErr = fmt.Errorf("embedded broker: close (the log is whole; the next start reads it): %w", b.closeErr)
 	}

@@ -56,7 +56,7 @@ func TestDamageInTheMiddleMakesAnotherStream(t *testing.T) {
 		missing bool // records are gone
 	}{
 		{"middle file has a changed byte", 3, flip(1), true},
-		{"middle file has a changed offset", 3, func(t *testing.T, path string) { flip(fileSize(t, path) - 7)(t, path) }, true},
+		{"middle file has a changed offset", 3, func(t *testing.T, path string) { flip(fileSize(t, path)-7)(t, path) }, true},
 		{"first file has a changed byte", 0, flip(1), true},
 		{"last file has a changed byte", -1, flip(1), true},
 		{"middle file is gone", 3, remove, true},

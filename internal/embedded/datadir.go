@@ -21,6 +21,7 @@ import (
 //	broker.json   identity: format and cluster id, rewritten only when records are lost
 //	broker.lock   held by the process that owns the directory
 //	broker.pid    the pid of that process, for the error a second one gives
+//	reserve       room that is given up when the disk is full
 //	log/          kfake's directory: meta.json, topics.json, groups.log, pids.log, partitions/TOPIC-N/OFFSET.dat
 //
 // kfake takes a directory without meta.json for a new one and would write an empty topics.json over a full log. So the
@@ -48,9 +49,10 @@ type identity struct {
 
 // dataDir is a locked and checked data directory.
 type dataDir struct {
-	path string
-	id   identity
-	lock *flock.Flock
+	path    string
+	id      identity
+	lock    *flock.Flock
+	reserve *reserve
 }
 
 func (d *dataDir) log() string { return filepath.Join(d.path, logDir) }
@@ -68,7 +70,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
-	d := &dataDir{path: path, lock: flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))}
+	d := &dataDir{path: path, reserve: &reserve{dir: path}, lock: flock.New(filepath.Join(path, lockFile), flock.SetPermissions(0o600))}
 	locked, err := d.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: lock: %w", path, err)
@@ -103,7 +105,7 @@ func refuseForeign(path string) error {
 			locked = true
 		case logDir:
 			log = true
-		case pidFile, identityFile + temporary, "lost+found":
+		case pidFile, reserveFile, identityFile + temporary, "lost+found":
 		default:
 			foreign = e.Name()
 		}
@@ -119,7 +121,10 @@ func refuseForeign(path string) error {
 
 // prepare runs under the lock.
 func (d *dataDir) prepare() error {
-	if err := os.WriteFile(filepath.Join(d.path, pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+	err := d.reserve.retry(func() error {
+		return os.WriteFile(filepath.Join(d.path, pidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+	})
+	if err != nil && !diskFull(err) {
 		return err
 	}
 	if err := d.identify(); err != nil {

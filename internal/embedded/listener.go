@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,16 +24,18 @@ const (
 	stallTimeout    = time.Minute
 )
 
-// listener is what kfake accepts from. kfake trusts its clients: it allocates whatever size the first four bytes say,
-// panics on a request key it does not know, and stops accepting for ever after one failed accept. Any program on the
-// machine can connect by mistake (a browser, a TLS client, a port scan), so the bytes are checked here before kfake sees
-// them. It also holds clients back until the log is ready, and lets Close wait for the connections.
+// listener is where clients come in. kfake trusts its clients: it allocates whatever size the first four bytes say, panics
+// on a request key it does not know, and stops accepting for ever after one failed accept. Any program on the machine can
+// connect by mistake (a browser, a TLS client, a port scan), so the bytes are checked here before kfake sees them. It stays
+// open while one kfake cluster replaces another, each of which accepts from an intake of its own, and lets Close wait for
+// the connections.
 type listener struct {
 	net.Listener
-	logger *slog.Logger
-	open   chan struct{} // closed when clients may come in
-	closed chan struct{}
-	once   sync.Once
+	logger    *slog.Logger
+	accepted  chan net.Conn // to the intake that is open
+	closed    chan struct{}
+	once      sync.Once
+	accepting sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -66,43 +70,103 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 		ln.Close()
 		return nil, fmt.Errorf("listen for Kafka clients on %s: bound %s, which is not on loopback", addr, ln.Addr())
 	}
-	return &listener{
+	l := &listener{
 		Listener: ln,
 		logger:   logger,
-		open:     make(chan struct{}),
+		accepted: make(chan net.Conn),
 		closed:   make(chan struct{}),
 		conns:    make(map[*conn]struct{}),
 		idle:     make(chan struct{}),
-	}, nil
+	}
+	l.accepting.Go(l.accept)
+	return l, nil
 }
 
-// Accept waits until the broker is ready, then returns the next connection. It fails only when the listener is closed.
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case <-l.open:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+// accept passes connections to whichever intake is open until the listener is closed.
+func (l *listener) accept() {
+	for delay := 5 * time.Millisecond; ; {
 		nc, err := l.Listener.Accept()
-		if err == nil {
-			if c := l.track(nc); c != nil {
-				return c, nil
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of file descriptors, or the client left between SYN and accept: the listener itself is fine.
+			l.logger.Warn("accept Kafka client", "error", err, "retry_in", delay)
+			select {
+			case <-time.After(delay):
+			case <-l.closed:
+				return
 			}
+			delay = min(2*delay, time.Second)
 			continue
 		}
-		if errors.Is(err, net.ErrClosed) {
-			return nil, err
+		delay = 5 * time.Millisecond
+		c := l.track(nc)
+		if c == nil {
+			continue
 		}
-		// Out of file descriptors, or the client left between SYN and accept: the listener itself is fine.
-		l.logger.Warn("accept Kafka client", "error", err, "retry_in", delay)
 		select {
-		case <-time.After(delay):
+		case l.accepted <- c:
 		case <-l.closed:
-			return nil, net.ErrClosed
+			c.Close()
+			return
 		}
 	}
 }
+
+// drop ends every connection.
+func (l *listener) drop() {
+	l.mu.Lock()
+	conns := slices.Collect(maps.Keys(l.conns))
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// intake is what one kfake cluster accepts from. It holds clients back until the log is ready.
+type intake struct {
+	l      *listener
+	open   chan struct{} // closed when clients may come in
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *listener) intake() *intake {
+	return &intake{l: l, open: make(chan struct{}), closed: make(chan struct{})}
+}
+
+// Accept waits until the broker is ready, then returns the next connection. It fails only when the intake or the listener
+// is closed.
+func (i *intake) Accept() (net.Conn, error) {
+	select {
+	case <-i.open:
+	case <-i.closed:
+		return nil, net.ErrClosed
+	case <-i.l.closed:
+		return nil, net.ErrClosed
+	}
+	select {
+	case c := <-i.l.accepted:
+		return c, nil
+	case <-i.closed:
+		return nil, net.ErrClosed
+	case <-i.l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close stops this intake; the listener stays.
+func (i *intake) Close() error {
+	i.once.Do(func() { close(i.closed) })
+	return nil
+}
+
+// Addr is the listener's.
+func (i *intake) Addr() net.Addr { return i.l.Addr() }
+
+// listenFn hands the intake to kfake, which listens for each of its brokers; there is one.
+func (i *intake) listenFn(string, string) (net.Listener, error) { return i, nil }
 
 func (l *listener) track(nc net.Conn) *conn {
 	c := &conn{Conn: nc, l: l}
@@ -157,6 +221,7 @@ func (l *listener) Close() error {
 		close(l.closed)
 		l.checkIdle()
 	})
+	l.accepting.Wait()
 	return err
 }
 
@@ -268,6 +333,3 @@ func (c *conn) Close() error {
 	c.once.Do(func() { c.l.untrack(c) })
 	return err
 }
-
-// listenFn hands the bound listener to kfake, which listens for each of its brokers; there is one.
-func (l *listener) listenFn(string, string) (net.Listener, error) { return l, nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -14,19 +15,22 @@ import (
 
 // fakeLogger passes what kfake says to slog. kfake logs a failed disk write once per batch, so a full disk under load
 // would flood the log: above the rate, lines are counted and the count goes out with the next one. What kfake calls
-// an error while it shuts down is state it could not write; it tells nobody else, so it is kept for Close to return.
+// an error while it shuts down is state it could not write; it tells nobody else, so it is kept for Close to return. Of a
+// write that fails while it runs it tells here alone too, before it answers the request, in a warning that begins with
+// "persist".
 type fakeLogger struct {
 	logger     *slog.Logger
 	limit      *rate.Limiter
 	suppressed atomic.Int64
+	failed     func(error) // called for each write that fails
 
 	mu      sync.Mutex
 	closing bool
 	errs    []error
 }
 
-func newFakeLogger(logger *slog.Logger) *fakeLogger {
-	return &fakeLogger{logger: logger, limit: rate.NewLimiter(1, 20)}
+func newFakeLogger(logger *slog.Logger, failed func(error)) *fakeLogger {
+	return &fakeLogger{logger: logger, limit: rate.NewLimiter(1, 20), failed: failed}
 }
 
 // keepErrors makes errors from now on be kept instead of logged.
@@ -63,6 +67,9 @@ func (l *fakeLogger) Logf(level kfake.LogLevel, msg string, args ...any) {
 		to = slog.LevelError
 	case kfake.LogLevelWarn:
 		to = slog.LevelWarn
+		if strings.HasPrefix(msg, "persist ") {
+			l.failed(fmt.Errorf(strings.ReplaceAll(msg, "%v", "%w"), args...))
+		}
 	default: // kfake's info is one line for a client that went away
 		to = slog.LevelDebug
 	}

@@ -17,8 +17,9 @@ import (
 // The file lies in the partition's directory, which goes when the topic is deleted, and carries the topic's id, so that a
 // topic created again under the same name is not taken for the old one.
 type logStarts struct {
-	log string
-	mu  sync.Mutex // one writer at a time: the start only ever rises
+	log     string
+	reserve *reserve
+	mu      sync.Mutex // one writer at a time: the start only ever rises
 }
 
 const logStartFile = "logstart.json"
@@ -62,7 +63,9 @@ func (l *logStarts) raise(topic, id string, partition int32, offset int64) error
 	if err == nil {
 		// The directory is there, since there are records to remove. It is not made here: if the topic was deleted just now,
 		// it must not come back.
-		err = writeFileAtomic(filepath.Join(partitionDir(l.log, topic, partition), logStartFile), raw)
+		err = l.reserve.retry(func() error {
+			return writeFileAtomic(filepath.Join(partitionDir(l.log, topic, partition), logStartFile), raw)
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("record the log start of %s-%d: %w", topic, partition, err)

@@ -43,6 +43,9 @@ type recovery struct {
 	// lost is called, at most once, before anything is cut off a log that lost records which clients may have seen.
 	lost func() error
 
+	// full is set when the disk is: what kfake can do without is then not written.
+	full bool
+
 	toldLoss bool
 	// after is the log starts that can only be set once kfake runs.
 	after []partitionStart
@@ -55,6 +58,7 @@ type partitionStart struct {
 }
 
 func (r *recovery) run(ctx context.Context) error {
+	r.after = nil // of a run that failed
 	topics, found, err := readTopics(r.log)
 	if err != nil || !found {
 		return err
@@ -92,7 +96,7 @@ func (r *recovery) run(ctx context.Context) error {
 			}
 		}
 	}
-	if err := producers.write(); err != nil {
+	if err := producers.write(); err != nil && (!r.full || !diskFull(err)) {
 		return err
 	}
 	if read > 0 {
@@ -191,7 +195,7 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (change
 		r.after = append(r.after, partitionStart{t.Name, p, start})
 		return true, removeFile(filepath.Join(dir, snapshotFile))
 	}
-	return true, snapshot{
+	err = snapshot{
 		Version:       fakeFormat,
 		HighWatermark: log.next,
 		LastStable:    log.next,
@@ -200,6 +204,11 @@ func (r *recovery) partition(t diskTopic, p int32, producers *producers) (change
 		CreatedAt:     time.Now().UTC(),
 		Segments:      log.segments,
 	}.write(dir)
+	if r.full && diskFull(err) {
+		r.after = append(r.after, partitionStart{t.Name, p, start})
+		return true, removeFile(filepath.Join(dir, snapshotFile))
+	}
+	return true, err
 }
 
 // partitionLog is what the files of a partition say.

@@ -17,13 +17,79 @@ const maxPartitions = 1000
 type requests struct {
 	cluster *kfake.Cluster
 	starts  *logStarts
+	failure *writeFailure
 	logger  *slog.Logger
 }
 
 func (r *requests) install() {
+	r.cluster.ControlKey(int16(kmsg.Produce), r.produce)
+	r.cluster.ControlKey(int16(kmsg.OffsetCommit), r.offsetCommit)
+	r.cluster.ControlKey(int16(kmsg.EndTxn), r.endTxn)
 	r.cluster.ControlKey(int16(kmsg.DeleteRecords), r.deleteRecords)
 	r.cluster.ControlKey(int16(kmsg.CreateTopics), r.createTopics)
 	r.cluster.ControlKey(int16(kmsg.CreatePartitions), r.createPartitions)
+}
+
+// produce refuses records after a write failed. kfake logs a failed write while it handles the request, and handles one at
+// a time, so that it is known here when the next one comes.
+func (r *requests) produce(kreq kmsg.Request) (kmsg.Response, error, bool) {
+	r.cluster.KeepControl()
+	req, ok := kreq.(*kmsg.ProduceRequest)
+	if !ok || r.failure.get() == nil {
+		return nil, nil, false
+	}
+	if req.Acks == 0 {
+		return nil, nil, true // nothing was promised
+	}
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition = p.Partition
+			rp.BaseOffset = -1
+			rp.ErrorCode = kerr.KafkaStorageError.Code
+			rp.ErrorMessage = kmsg.StringPtr("the embedded broker cannot write to its disk")
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil, true
+}
+
+// offsetCommit refuses commits after a write failed: kfake would write them behind the half of an entry.
+func (r *requests) offsetCommit(kreq kmsg.Request) (kmsg.Response, error, bool) {
+	r.cluster.KeepControl()
+	req, ok := kreq.(*kmsg.OffsetCommitRequest)
+	if !ok || r.failure.get() == nil {
+		return nil, nil, false
+	}
+	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+	for _, t := range req.Topics {
+		rt := kmsg.NewOffsetCommitResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetCommitResponseTopicPartition()
+			rp.Partition = p.Partition
+			rp.ErrorCode = kerr.CoordinatorNotAvailable.Code // clients retry it
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil, true
+}
+
+// endTxn refuses to end transactions after a write failed: the marker could not be written.
+func (r *requests) endTxn(kreq kmsg.Request) (kmsg.Response, error, bool) {
+	r.cluster.KeepControl()
+	req, ok := kreq.(*kmsg.EndTxnRequest)
+	if !ok || r.failure.get() == nil {
+		return nil, nil, false
+	}
+	resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+	resp.ErrorCode = kerr.CoordinatorNotAvailable.Code // clients retry it
+	return resp, nil, true
 }
 
 // deleteRecords puts the new log starts on record and leaves the rest to kfake. When one cannot be put on record, the
@@ -89,6 +155,8 @@ func (r *requests) createTopics(kreq kmsg.Request) (kmsg.Response, error, bool) 
 	bad := make(map[string]*kerr.Error)
 	for _, t := range req.Topics {
 		switch {
+		case r.failure.get() != nil:
+			bad[t.Topic] = kerr.KafkaStorageError
 		case !validTopic(t.Topic):
 			bad[t.Topic] = kerr.InvalidTopicException
 		case t.NumPartitions > maxPartitions || len(t.ReplicaAssignment) > maxPartitions:
@@ -107,6 +175,9 @@ func (r *requests) createTopics(kreq kmsg.Request) (kmsg.Response, error, bool) 
 		case nil:
 			rt.ErrorCode = kerr.InvalidRequest.Code
 			rt.ErrorMessage = kmsg.StringPtr("another topic of the same request is not valid")
+		case kerr.KafkaStorageError:
+			rt.ErrorCode = kerr.KafkaStorageError.Code
+			rt.ErrorMessage = kmsg.StringPtr("the embedded broker cannot write to its disk")
 		case kerr.InvalidPartitions:
 			rt.ErrorCode = kerr.InvalidPartitions.Code
 			rt.ErrorMessage = kmsg.StringPtr("the embedded broker takes at most 1000 partitions a topic")

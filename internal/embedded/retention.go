@@ -33,6 +33,15 @@ type retention struct {
 	log     string
 	starts  *logStarts
 	logger  *slog.Logger
+	now     chan struct{} // asks for a check before its time
+}
+
+// checkNow asks for a check and does not wait for it.
+func (r *retention) checkNow() {
+	select {
+	case r.now <- struct{}{}:
+	default:
+	}
 }
 
 // run checks until ctx ends.
@@ -48,6 +57,7 @@ func (r *retention) run(ctx context.Context, every time.Duration) {
 		failing = err != nil
 		select {
 		case <-tick.C:
+		case <-r.now:
 		case <-ctx.Done():
 			return
 		}
@@ -87,8 +97,10 @@ func (r *retention) checkPartition(topic *kfake.TopicInfo, p *kfake.PartitionInf
 	if err != nil || to <= p.LogStartOffset {
 		return err
 	}
-	if err := r.starts.raise(topic.Topic, base64.StdEncoding.EncodeToString(topic.TopicID[:]), p.Partition, to); err != nil {
-		return err
+	id := base64.StdEncoding.EncodeToString(topic.TopicID[:])
+	raised := r.starts.raise(topic.Topic, id, p.Partition, to)
+	if raised != nil && !diskFull(raised) {
+		return raised
 	}
 	if again := r.cluster.TopicInfo(topic.Topic); again == nil || again.TopicID != topic.TopicID {
 		return nil // created anew since; its offsets are other ones
@@ -98,6 +110,13 @@ func (r *retention) checkPartition(topic *kfake.TopicInfo, p *kfake.PartitionInf
 			return nil // a client removed more at the same moment
 		}
 		return fmt.Errorf("delete records below %d: %w", to, err)
+	}
+	if raised != nil {
+		// Nothing could be written, also not with the reserve, so the records had to go first to make room. A start in
+		// between takes them for lost, and gives the log a new cluster id.
+		if err := r.starts.raise(topic.Topic, id, p.Partition, to); err != nil {
+			return err
+		}
 	}
 	r.logger.Debug("retention removed records", "topic", topic.Topic, "partition", p.Partition, "from", p.LogStartOffset, "below", to)
 	return nil

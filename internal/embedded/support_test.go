@@ -85,6 +85,16 @@ func newRawProducerAs(t *testing.T, cl *kgo.Client, topic string, id int64, epoc
 // send produces a batch of one record to partition 0 and returns the offset the broker answers.
 func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
 	t.Helper()
+	at, err := p.try(t, value, sequence)
+	if err != nil {
+		t.Fatalf("produce %q with sequence %d: %v", value, sequence, err)
+	}
+	return at
+}
+
+// try is send that may fail.
+func (p *rawProducer) try(t *testing.T, value string, sequence int) (int64, error) {
+	t.Helper()
 	rec := kmsg.NewRecord()
 	rec.Value = []byte(value)
 	rec.Length = int32(len(rec.AppendTo(nil)) - 1) // the length itself is one byte for so short a record
@@ -110,11 +120,8 @@ func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(within(t), p.cl)
 	if err != nil {
-		t.Fatal(err)
+		return -1, err
 	}
 	got := resp.Topics[0].Partitions[0]
-	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-		t.Fatalf("produce %q with sequence %d: %v", value, sequence, err)
-	}
-	return got.BaseOffset
+	return got.BaseOffset, kerr.ErrorForCode(got.ErrorCode)
 }

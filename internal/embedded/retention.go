@@ -55,6 +55,9 @@ func (r *retention) run(ctx context.Context, every time.Duration) {
 			r.logger.Error("retention check", "error", err, "retry_in", every)
 		}
 		failing = err != nil
+		if err := r.starts.reserve.keep(); err != nil {
+			r.logger.Debug("there is no room for the reserve", "error", err)
+		}
 		select {
 		case <-tick.C:
 		case <-r.now:

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -113,5 +116,121 @@ func TestCloseWhileWritesFail(t *testing.T) {
 	}
 	if n := len(readAll(t, b.Addr(), "topic")); n != 2 || b.ClusterID() != id {
 		t.Errorf("read %d records of the cluster %s, want 2 of %s", n, b.ClusterID(), id)
+	}
+}
+
+// full makes a write of the file fail once as it does on a full disk.
+func full(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	if err := os.Symlink("/dev/full", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStartOnFullDisk: it ended at the first file that could not be written. It serves what is there, and writes when there
+// is room.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, reserved := range []bool{true, false} {
+		t.Run("with a reserve "+strconv.FormatBool(reserved), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := start(t, embedded.Options{DataDir: dir})
+			cl := client(t, b.Addr())
+			createTopic(t, cl, "topic", 1, nil)
+			produce(t, cl, "topic", 5, numbered)
+			deleteRecords(t, cl, "topic", 2)
+			dir = crashed(t, dir)
+			id := clusterID(t, dir)
+			full(t, filepath.Join(dir, "log", "partitions", "topic-0", "snapshot.json.tmp"))
+			probe := filepath.Join(dir, "reserve.probe.tmp")
+			if !reserved {
+				if err := os.Remove(filepath.Join(dir, "reserve")); err != nil {
+					t.Fatal(err)
+				}
+				full(t, filepath.Join(dir, "broker.pid"))
+				full(t, filepath.Join(dir, "log", "seq_windows.json.tmp"))
+				if err := os.Mkdir(probe, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b = start(t, embedded.Options{DataDir: dir})
+			if s, e := offsets(t, client(t, b.Addr()), "topic"); s != 2 || e != 5 {
+				t.Errorf("the log has offsets %d to %d, want 2 to 5", s, e)
+			}
+			if got := readAll(t, b.Addr(), "topic"); len(got) != 3 || got[0].Offset != 2 {
+				t.Errorf("read %d records, want 3 from offset 2", len(got))
+			}
+			if !reserved {
+				if err := b.WriteError(); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("the broker says %v about its writes, want %v", err, syscall.ENOSPC)
+				}
+				p := newRawProducer(t, client(t, b.Addr(), kgo.RequestRetries(0)), "topic")
+				if at, err := p.try(t, "no room", 0); !errors.Is(err, kerr.KafkaStorageError) {
+					t.Errorf("a batch got offset %d, %v; want %v", at, err, kerr.KafkaStorageError)
+				}
+				if err := os.Remove(probe); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "the broker writes", func() bool { return b.WriteError() == nil })
+			if at := produce(t, client(t, b.Addr()), "topic", 1, numbered); at != 5 || clusterID(t, dir) != id {
+				t.Errorf("the next record got offset %d of cluster %s, want 5 of %s", at, clusterID(t, dir), id)
+			}
+			eventually(t, "the reserve is there again", func() bool { return fileSize(t, filepath.Join(dir, "reserve")) > 0 })
+		})
+	}
+}
+
+// TestRetentionOnFullDisk: it has to write before it may remove, could not, and so the disk stayed full.
+func TestRetentionOnFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, reserved := range []bool{true, false} {
+		t.Run("with a reserve "+strconv.FormatBool(reserved), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			var log logRecorder
+			b := start(t, embedded.Options{DataDir: dir, SegmentBytes: 1, RetentionInterval: 10 * time.Millisecond, Logger: log.logger()})
+			cl := client(t, b.Addr())
+			createTopic(t, cl, "topic", 1, nil)
+			for range 20 {
+				produce(t, cl, "topic", 1, numbered)
+			}
+			block := filepath.Join(dir, "reserve.tmp")
+			if !reserved {
+				if err := os.Mkdir(block, 0o700); err != nil { // it is not made again
+					t.Fatal(err)
+				}
+				if err := os.Remove(filepath.Join(dir, "reserve")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			full(t, filepath.Join(dir, "log", "partitions", "topic-0", "logstart.json.tmp"))
+			configure(t, cl, "topic", "retention.bytes", "200")
+			removed := func() bool { s, _ := offsets(t, cl, "topic"); return s > 10 }
+			eventually(t, "records are removed", removed)
+			if log.contains("retention check") { // the disk is full once here; one that stays so is never tried better
+				t.Errorf("the check failed at first:\n%s", log.String())
+			}
+			before, end := offsets(t, cl, "topic")
+			b = start(t, embedded.Options{DataDir: crashed(t, dir)})
+			if s, e := offsets(t, client(t, b.Addr()), "topic"); s != before || e != end {
+				t.Errorf("offsets %d to %d after kill -9, want %d to %d", s, e, before, end)
+			}
+		})
+	}
+}
+
+func configure(t *testing.T, cl *kgo.Client, topic, key, value string) {
+	t.Helper()
+	resp, err := kadm.NewClient(cl).AlterTopicConfigs(within(t), []kadm.AlterConfig{{Name: key, Value: &value}}, topic)
+	if err == nil {
+		_, err = resp.On(topic, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	identityFile   = "broker.json"
 	lockFile       = "broker.lock"
 	pidFile        = "broker.pid"
+	restoredFile   = "restored" // made by the user
 	logDir         = "log"
 	metaFile       = "meta.json" // of kfake
 	identityFormat = 1
@@ -130,7 +131,25 @@ func (d *dataDir) prepare() error {
 	if err := d.identify(); err != nil {
 		return err
 	}
-	return d.check()
+	if err := d.check(); err != nil {
+		return err
+	}
+	return d.restored()
+}
+
+// restored makes the directory another stream when the user says that it is a copy from earlier: it looks like a whole log
+// and is one, but its next offsets were given to other records.
+func (d *dataDir) restored() error {
+	path := filepath.Join(d.path, restoredFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := d.changeID(); err != nil {
+		return fmt.Errorf("change the cluster id of a restored copy: %w", err)
+	}
+	return removeFile(path)
 }
 
 func lockedError(path string) error {

@@ -2,6 +2,8 @@ package embedded_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -200,5 +202,32 @@ func TestChangeOfIDCutShort(t *testing.T) {
 	}
 	if n := len(readAll(t, b.Addr(), "topic")); n != 3 {
 		t.Errorf("read %d records, want 3", n)
+	}
+}
+
+// TestRestoredCopy: a copy from earlier goes on at offsets that were given to other records since. The user says so with a
+// file, once.
+func TestRestoredCopy(t *testing.T) {
+	t.Parallel()
+	dir := filled(t)
+	old := clusterID(t, dir)
+	mark := filepath.Join(dir, "restored")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, embedded.Options{DataDir: dir})
+	id := b.ClusterID()
+	if id == old {
+		t.Error("a restored copy has the cluster id that it had")
+	}
+	if n := len(readAll(t, b.Addr(), "topic")); n != 3 {
+		t.Errorf("read %d records, want 3", n)
+	}
+	if _, err := os.Stat(mark); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file that says so is still there: %v", err)
+	}
+	stop(t, b)
+	if b = start(t, embedded.Options{DataDir: dir}); b.ClusterID() != id {
+		t.Error("the cluster id changed again")
 	}
 }

@@ -1,6 +1,9 @@
 package redact
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // named is the name of a field.
 type named struct {
@@ -109,11 +112,16 @@ func (f *fieldScan) otherName(n named, i int) named {
 		}
 	}
 	if s[i] == '=' || s[i] == ':' {
-		if above := f.nameAbove(n, i); above.level != harmless {
-			return above
+		if n.text == "" {
+			if above := f.nameAbove(i); above.level != harmless {
+				return above
+			}
 		}
-		if foreign := f.foreignName(i); foreign.level != harmless {
-			return foreign
+		// What is left of a foreign name where it stops at other characters.
+		if len(n.text) <= 1 || endsWithAny(n.text, "passe") {
+			if foreign := f.foreignName(i); foreign.level != harmless {
+				return foreign
+			}
 		}
 		return f.phraseBefore(n, i)
 	}
@@ -183,9 +191,9 @@ func (f *fieldScan) phraseBefore(n named, i int) named {
 
 // nameAbove returns the name that ends the line before that of the separator s[i]: an equals sign that begins its line, or
 // a separator that has it for itself. Other colons begin a definition, several equals signs underline a heading.
-func (f *fieldScan) nameAbove(n named, i int) named {
+func (f *fieldScan) nameAbove(i int) named {
 	s := f.s
-	if n.text != "" || i+1 < len(s) && s[i+1] == '=' {
+	if i+1 < len(s) && s[i+1] == '=' {
 		return named{}
 	}
 	if s[i] == ':' {
@@ -208,14 +216,29 @@ func (f *fieldScan) nameAbove(n named, i int) named {
 // foreignNames are names of more than one word, or with letters outside ASCII.
 var foreignNames = []string{"mot de passe", "contraseña", "contrasen\u0303a"}
 
-// foreignName returns the one that ends before the separator s[i].
+// foreignName returns the one that ends before the separator s[i], but for spaces, also such as French has there, quotes and
+// marks of emphasis.
 func (f *fieldScan) foreignName(i int) named {
-	from := max(0, i-maxClosers-len("contrasen\u0303a"))
-	before := strings.TrimRight(f.s[from:i], " \t*\"'`\u00a0\u202f")
+	before := f.s[:i]
+	for i-len(before) < maxClosers && before != "" {
+		last := before[len(before)-1]
+		if strings.IndexByte(" \t*\"'`", last) >= 0 {
+			before = before[:len(before)-1]
+			continue
+		}
+		if last < utf8.RuneSelf {
+			break
+		}
+		space := strings.TrimSuffix(strings.TrimSuffix(before, "\u00a0"), "\u202f")
+		if len(space) == len(before) {
+			break
+		}
+		before = space
+	}
 	for _, name := range foreignNames {
 		if endsWithAny(before, name) {
 			start := len(before) - len(name)
-			return named{text: before[start:], start: from + start, level: sensitive}
+			return named{text: before[start:], start: start, level: sensitive}
 		}
 	}
 	return named{}

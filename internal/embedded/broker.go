@@ -94,7 +94,7 @@ func (b *Broker) fakeOptions(in *intake, log *fakeLogger) []kfake.Opt {
 	// kfake's own ticker removes the newest record with the oldest when timestamps are out of order, compacts by rewriting
 	// files in place and does not run after a restart. It is set to never; retention is ours.
 	const never = 100 * 365 * 24 * time.Hour
-	opts := []kfake.Opt{
+	return []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID(b.dir.id.ClusterID),
 		kfake.DataDir(b.dir.log()),
@@ -110,10 +110,6 @@ func (b *Broker) fakeOptions(in *intake, log *fakeLogger) []kfake.Opt {
 			"default.replication.factor":   "1",
 		}),
 	}
-	if b.opts.Fsync {
-		opts = append(opts, kfake.SyncWrites())
-	}
-	return opts
 }
 
 // Addr is the address clients connect to, with the real port.

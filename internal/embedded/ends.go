@@ -33,6 +33,7 @@ type ends struct {
 	logger *slog.Logger
 
 	cluster *kfake.Cluster
+	flush   func() error // syncs the log; nil without Fsync
 	written *endsFileContent
 }
 
@@ -142,6 +143,11 @@ func (e *ends) record(open bool) error {
 	}
 	if w := e.written; w != nil && w.Open == open && maps.EqualFunc(w.Topics, c.Topics, slices.Equal[[]int64]) {
 		return nil
+	}
+	if e.flush != nil { // or the log may end below, when the machine goes down
+		if err := e.flush(); err != nil {
+			return err
+		}
 	}
 	raw, err := json.Marshal(c)
 	if err == nil {

@@ -32,7 +32,7 @@ const (
 type listener struct {
 	net.Listener
 	logger    *slog.Logger
-	accepted  chan net.Conn // to the intake that is open
+	accepted  chan *conn // to the intake that is open
 	closed    chan struct{}
 	once      sync.Once
 	accepting sync.WaitGroup
@@ -73,7 +73,7 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 	l := &listener{
 		Listener: ln,
 		logger:   logger,
-		accepted: make(chan net.Conn),
+		accepted: make(chan *conn),
 		closed:   make(chan struct{}),
 		conns:    make(map[*conn]struct{}),
 		idle:     make(chan struct{}),
@@ -130,6 +130,7 @@ type intake struct {
 	open   chan struct{} // closed when clients may come in
 	closed chan struct{}
 	once   sync.Once
+	flush  func() error // makes durable what an answer may tell of; nil when that is not asked for
 }
 
 func (l *listener) intake() *intake {
@@ -148,6 +149,7 @@ func (i *intake) Accept() (net.Conn, error) {
 	}
 	select {
 	case c := <-i.l.accepted:
+		c.flush = i.flush
 		return c, nil
 	case <-i.closed:
 		return nil, net.ErrClosed
@@ -239,8 +241,9 @@ func (l *listener) drain(ctx context.Context) error {
 // reads from one goroutine at a time, so the fields need no lock.
 type conn struct {
 	net.Conn
-	l    *listener
-	once sync.Once
+	l     *listener
+	once  sync.Once
+	flush func() error // of the intake
 
 	head [6]byte // size and key of the frame being read
 	have int     // bytes of head seen
@@ -322,6 +325,12 @@ func (c *conn) check(p []byte) error {
 // Write gives a client that stopped reading a minute to take a response; then the connection ends, as it would when the
 // client's machine died.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.flush != nil {
+		if err := c.flush(); err != nil {
+			c.Close()
+			return 0, err
+		}
+	}
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
 		return 0, err
 	}

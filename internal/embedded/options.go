@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	RetentionInterval time.Duration
 	// SegmentBytes is the file size in bytes for topics that set no segment.bytes; 0 means DefaultSegmentBytes.
 	SegmentBytes int64
+
+	syncFile func(*os.File) error // (*os.File).Sync unless a test wants another
 }
 
 // Validate reports every option that cannot work, by name and value. It does no I/O.
@@ -67,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes
+	}
+	if o.syncFile == nil {
+		o.syncFile = (*os.File).Sync
 	}
 	return o
 }

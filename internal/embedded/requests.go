@@ -18,6 +18,7 @@ type requests struct {
 	cluster *kfake.Cluster
 	starts  *logStarts
 	failure *writeFailure
+	syncer  *syncer // nil without Fsync
 	logger  *slog.Logger
 }
 
@@ -35,7 +36,11 @@ func (r *requests) install() {
 func (r *requests) produce(kreq kmsg.Request) (kmsg.Response, error, bool) {
 	r.cluster.KeepControl()
 	req, ok := kreq.(*kmsg.ProduceRequest)
-	if !ok || r.failure.get() == nil {
+	if !ok {
+		return nil, nil, false
+	}
+	if r.failure.get() == nil {
+		r.lookAfter(req)
 		return nil, nil, false
 	}
 	if req.Acks == 0 {
@@ -56,6 +61,28 @@ func (r *requests) produce(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp, nil, true
+}
+
+// lookAfter tells the syncer of partitions before they are written to.
+func (r *requests) lookAfter(req *kmsg.ProduceRequest) {
+	if r.syncer == nil {
+		return
+	}
+	for _, t := range req.Topics {
+		name := t.Topic
+		if name == "" {
+			info := r.cluster.TopicIDInfo(t.TopicID)
+			if info == nil {
+				continue
+			}
+			name = info.Topic
+		}
+		for _, p := range t.Partitions {
+			if r.cluster.PartitionInfo(name, p.Partition) != nil {
+				r.syncer.add(name, p.Partition)
+			}
+		}
+	}
 }
 
 // offsetCommit refuses commits after a write failed: kfake would write them behind the half of an entry.

@@ -17,7 +17,9 @@ type serving struct {
 	ends      *ends
 	retention *retention
 	failure   *writeFailure
+	syncer    *syncer // nil without Fsync
 	began     time.Time
+	unsynced  []string // after close: files to write anew
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -45,13 +47,18 @@ func (b *Broker) setCurrent(s *serving, down error) {
 func (b *Broker) open(ctx context.Context) (_ *serving, err error) {
 	s := &serving{failure: newWriteFailure(), began: time.Now()}
 	in := b.ln.intake()
-	s.fakeLog = newFakeLogger(b.logger, func(err error) {
+	failed := func(err error) {
 		if s.failure.set(err) {
 			b.logger.Error("a write failed; no records are taken until writing works again", "error", err)
 		}
 		// The answer to the request at hand must not go out: it says of some batches that they failed for good.
 		b.ln.drop()
-	})
+	}
+	s.fakeLog = newFakeLogger(b.logger, failed)
+	if b.opts.Fsync {
+		s.syncer = newSyncer(b.dir.log(), b.opts.syncFile, failed)
+		in.flush = s.syncer.flush
+	}
 
 	reached, err := readEnds(b.dir.log(), b.dir.id.ClusterID, b.logger)
 	if err != nil {
@@ -74,12 +81,26 @@ func (b *Broker) open(ctx context.Context) (_ *serving, err error) {
 	defer func() {
 		if err != nil {
 			s.cluster.Close()
+			if s.syncer != nil {
+				s.syncer.close()
+			}
 		}
 	}()
+	if s.syncer != nil {
+		topics, _, err := readTopics(b.dir.log())
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range topics {
+			for p := range t.Partitions {
+				s.syncer.add(t.Name, p)
+			}
+		}
+	}
 	if err := rec.finish(s.cluster); err != nil {
 		return nil, err
 	}
-	s.ends = &ends{log: b.dir.log(), id: b.dir.id.ClusterID, fsync: b.opts.Fsync, logger: b.logger, cluster: s.cluster}
+	s.ends = &ends{log: b.dir.log(), id: b.dir.id.ClusterID, fsync: b.opts.Fsync, logger: b.logger, cluster: s.cluster, flush: in.flush}
 	err = b.reserve.retry(func() error { return s.ends.record(true) })
 	if diskFull(err) {
 		s.failure.set(err)
@@ -99,7 +120,7 @@ func (b *Broker) open(ctx context.Context) (_ *serving, err error) {
 		b.logger.Error("the disk is full; the log is served, but no records are taken until there is room", "error", err)
 	}
 
-	(&requests{cluster: s.cluster, starts: starts, failure: s.failure, logger: b.logger}).install()
+	(&requests{cluster: s.cluster, starts: starts, failure: s.failure, syncer: s.syncer, logger: b.logger}).install()
 	s.retention = &retention{cluster: s.cluster, log: b.dir.log(), starts: starts, logger: b.logger, now: make(chan struct{}, 1)}
 	running, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -119,6 +140,9 @@ func (s *serving) close(inOrder bool) error {
 	}
 	s.fakeLog.keepErrors()
 	s.cluster.Close()
+	if s.syncer != nil {
+		s.unsynced = s.syncer.close()
+	}
 	return errors.Join(err, s.fakeLog.kept())
 }
 
@@ -144,6 +168,7 @@ func (b *Broker) supervise(ctx context.Context) {
 
 // reopen waits until writing works and serves the log anew; false means that ctx ended.
 func (b *Broker) reopen(ctx context.Context, delay *time.Duration) bool {
+	var unsynced []string
 	for {
 		s := b.current()
 		if s != nil {
@@ -166,8 +191,14 @@ func (b *Broker) reopen(ctx context.Context, delay *time.Duration) bool {
 			if err := s.close(false); err != nil {
 				b.logger.Warn("state could not be written before the log is read anew", "error", err)
 			}
+			unsynced = s.unsynced
 		}
-		next, err := b.open(ctx)
+		var next *serving
+		err := rewrite(unsynced)
+		if err == nil {
+			unsynced = nil
+			next, err = b.open(ctx)
+		}
 		if err != nil {
 			b.setCurrent(nil, err)
 			b.logger.Error("the log could not be opened anew", "error", err, "retry_in", *delay)

@@ -2,10 +2,13 @@ package embedded_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -236,5 +239,104 @@ func configure(t *testing.T, cl *kgo.Client, topic, key, value string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFsyncBeforeEachAnswer: what a client hears of is on the disk.
+func TestFsyncBeforeEachAnswer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var mu sync.Mutex
+	synced := make(map[string]int64)
+	opts := embedded.WithSync(embedded.Options{DataDir: dir, Fsync: true, SegmentBytes: 200}, func(f *os.File) error {
+		info, err := f.Stat()
+		mu.Lock()
+		defer mu.Unlock()
+		synced[f.Name()] = info.Size()
+		return err
+	})
+	check := func(when string, files ...string) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, file := range files {
+			if size := int64(fileSize(t, file)); synced[file] != size {
+				t.Fatalf("%s: %d bytes of %s are synced, it has %d", when, synced[file], file, size)
+			}
+		}
+	}
+	b := start(t, opts)
+	cl := client(t, b.Addr())
+	createTopic(t, cl, "topic", 1, nil)
+	for i := range 10 {
+		produce(t, cl, "topic", 1, numbered)
+		check(fmt.Sprintf("record %d", i), segments(t, dir, "topic")...)
+	}
+	if n := len(segments(t, dir, "topic")); n < 3 {
+		t.Fatalf("%d files, want several", n)
+	}
+	var commit kadm.Offsets
+	commit.AddOffset("topic", 0, 1, -1)
+	if err := kadm.NewClient(cl).CommitAllOffsets(within(t), "group", commit); err != nil {
+		t.Fatal(err)
+	}
+	check("commit", filepath.Join(dir, "log", "groups.log"))
+}
+
+// TestFailedFsyncIsNotAcknowledged: kfake ignored it. A second sync of the file would succeed and mean nothing, so the file
+// is written anew.
+func TestFailedFsyncIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var broken atomic.Bool
+	b := start(t, embedded.WithSync(embedded.Options{DataDir: dir, Fsync: true}, func(f *os.File) error {
+		if broken.Load() && strings.HasSuffix(f.Name(), ".dat") {
+			return syscall.EIO
+		}
+		return f.Sync()
+	}))
+	cl := client(t, b.Addr(), kgo.RequestRetries(0))
+	createTopic(t, cl, "topic", 1, nil)
+	p := newRawProducer(t, cl, "topic")
+	p.send(t, "zero", 0)
+	file := filepath.Join(dir, "log", "partitions", "topic-0", "0.dat")
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := filepath.Join(dir, "reserve.probe.tmp") // the broker stays as it is meanwhile
+	if err := os.Mkdir(probe, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	for range 3 {
+		if at, err := p.try(t, "one", 1); err == nil {
+			t.Fatalf("a batch that cannot be synced got offset %d", at)
+		}
+	}
+	if err := b.WriteError(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the broker says %v about its writes, want %v", err, syscall.EIO)
+	}
+	broken.Store(false)
+	if err := os.Remove(probe); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the broker writes again", func() bool { return b.WriteError() == nil })
+	after, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.SameFile(before, after) {
+		t.Error("the file that could not be synced is still the same")
+	}
+	p = newRawProducerAs(t, client(t, b.Addr()), "topic", p.id, p.epoch)
+	if at := p.send(t, "one", 1); at != 1 {
+		t.Errorf("the batch got offset %d, want 1", at)
+	}
+	if at := p.send(t, "two", 2); at != 2 {
+		t.Errorf("the next batch got offset %d, want 2", at)
+	}
+	if n := len(readAll(t, b.Addr(), "topic")); n != 3 {
+		t.Errorf("read %d records, want 3", n)
 	}
 }

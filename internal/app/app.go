@@ -130,7 +130,7 @@ func (a *App) build(ctx context.Context) error {
 
 	hc := httpserve.DefaultConfig()
 	hc.Name, hc.Addr, hc.Handler, hc.Health, hc.Pprof, hc.Logger = "gateway", a.opts.Gateway.Addr(), a.routes(), a.health, a.opts.Gateway.Pprof, a.log
-	hc.MaxHeaderBytes = gateway.MaxHeaderBytes
+	a.gateway.LimitHTTP(&hc)
 	a.http, err = httpserve.New(hc)
 	if err != nil {
 		return err

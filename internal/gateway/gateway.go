@@ -218,43 +218,63 @@ func (g *Gateway) Routes(mux *http.ServeMux) {
 // crossOriginMethods are those of the paths that pages of other sites may use.
 const crossOriginMethods = "GET, HEAD, OPTIONS"
 
+// refuse answers a request that gets no session, and counts it.
+func (g *Gateway) refuse(w http.ResponseWriter, reason string, status int, message string) {
+	g.metrics.rejected.WithLabelValues(reason).Inc()
+	http.Error(w, message, status)
+}
+
+// mayAccess reports whether the request comes from a page that may send it and
+// carries the token; otherwise it was answered.
+func (g *Gateway) mayAccess(w http.ResponseWriter, r *http.Request) bool {
+	if bad := g.checkOrigin(r); bad != nil {
+		w.Header().Add("Vary", "Origin")
+		g.refuse(w, "origin", http.StatusForbidden, bad.Error())
+		return false
+	}
+	// A page may read refusals too.
+	crossOrigin(w.Header(), r)
+	ok, err := g.authorized(r)
+	if err != nil {
+		w.Header().Set("Retry-After", "1")
+		g.refuse(w, "token_unknown", http.StatusServiceUnavailable, tokenUnknown)
+		return false
+	}
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
+		g.refuse(w, "unauthorized", http.StatusUnauthorized, "a token is needed: Authorization: Bearer …, or the subprotocol "+protocolBearer+"<base64url of the token>")
+	}
+	return ok
+}
+
+// guardProfiler lets those use the profiler who may read the stream: it shows
+// memory, and a page whose name was made to point here could ask for it.
+func (g *Gateway) guardProfiler(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.mayAccess(w, r) {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
 // guard makes the checks that every client has to pass before it costs
 // anything.
 func (g *Gateway) guard(serve func(http.ResponseWriter, *http.Request, *slot)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		refuse := func(reason string, status int, message string) {
-			g.metrics.rejected.WithLabelValues(reason).Inc()
-			http.Error(w, message, status)
-		}
-		if bad := g.checkOrigin(r); bad != nil {
-			w.Header().Add("Vary", "Origin")
-			refuse("origin", http.StatusForbidden, bad.Error())
-			return
-		}
-		// A page may read refusals too.
-		crossOrigin(w.Header(), r)
-		ok, err := g.authorized(r)
-		if err != nil {
-			w.Header().Set("Retry-After", "1")
-			refuse("token_unknown", http.StatusServiceUnavailable, tokenUnknown)
-			return
-		}
-		if !ok {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="dashstream"`)
-			refuse("unauthorized", http.StatusUnauthorized, "a token is needed: Authorization: Bearer …, or the subprotocol "+protocolBearer+"<base64url of the token>")
+		if !g.mayAccess(w, r) {
 			return
 		}
 		select {
 		case <-g.feed.Started():
 		default:
 			w.Header().Set("Retry-After", "1")
-			refuse("not_ready", http.StatusServiceUnavailable, "the stream cannot be read yet")
+			g.refuse(w, "not_ready", http.StatusServiceUnavailable, "the stream cannot be read yet")
 			return
 		}
 		slot, full := g.limiter.admit(g.limiter.peerOf(r))
 		if full != nil {
 			w.Header().Set("Retry-After", "5")
-			refuse(full.limit, http.StatusTooManyRequests, full.Error())
+			g.refuse(w, full.limit, http.StatusTooManyRequests, full.Error())
 			return
 		}
 		serve(w, r, slot)
@@ -307,9 +327,9 @@ func (g *Gateway) serveVersion(w http.ResponseWriter, _ *http.Request) {
 }
 
 const (
-	// MaxHeaderBytes is what a server of the gateway has to take as the header of a
+	// maxHeaderBytes is what a server of the gateway has to take as the header of a
 	// request: the id of the last server-sent event names every partition.
-	MaxHeaderBytes = 256 << 10
+	maxHeaderBytes = 256 << 10
 	// freePartitions fit into MaxClientFrameBytes with a filter; a cursor of more
 	// takes at most jsonPartitionBytes for each.
 	freePartitions     = 1000

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/dashflow/dashstream/internal/httpserve"
 )
 
 // limiter counts connections in all and for each client address.
@@ -38,20 +40,6 @@ func (s *slot) release() {
 	})
 }
 
-// site is what connections are counted for: an IPv4 address, or the /64 network
-// of an IPv6 address, which is what one customer gets and may take any address
-// of.
-func site(a netip.Addr) netip.Addr {
-	if !a.Is6() || a.IsLoopback() {
-		return a
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
-}
-
 // fullError says which limit on connections was reached.
 type fullError struct {
 	limit   string // as a label
@@ -60,16 +48,36 @@ type fullError struct {
 
 func (e *fullError) Error() string { return e.message }
 
+const (
+	totalHint = "--websocket-max-connections (WEBSOCKET_MAX_CONNECTIONS) sets how many there are"
+	perIPHint = "--websocket-max-connections-per-ip (WEBSOCKET_MAX_CONNECTIONS_PER_IP) sets how many that is"
+	// spareConns and spareConnsPerIP are connections beside those of sessions: pages,
+	// scrapes, probes, and clients that are told why they get no session.
+	spareConns      = 256
+	spareConnsPerIP = 64
+)
+
+// LimitHTTP gives the configuration of a server of the gateway the limits that
+// connections have before they are sessions.
+func (g *Gateway) LimitHTTP(c *httpserve.Config) {
+	c.MaxHeaderBytes = maxHeaderBytes
+	c.PprofGuard = g.guardProfiler
+	c.Limits.Max, c.Limits.MaxHint = g.cfg.MaxConnections+spareConns, totalHint
+	c.Limits.PerSite, c.Limits.PerSiteHint = g.cfg.MaxConnectionsPerIP+spareConnsPerIP, perIPHint
+	c.Limits.Exempt = g.limiter.isTrusted
+	c.Limits.Refused = func(why httpserve.Refusal) { g.metrics.rejected.WithLabelValues(string(why)).Inc() }
+}
+
 // admit takes a slot, or says which limit was reached.
 func (l *limiter) admit(peer netip.Addr) (*slot, *fullError) {
-	peer = site(peer)
+	peer = httpserve.Site(peer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count >= l.total {
-		return nil, &fullError{"connections", fmt.Sprintf("too many connections: all %d are in use; --websocket-max-connections (WEBSOCKET_MAX_CONNECTIONS) sets how many there are", l.total)}
+		return nil, &fullError{"connections", fmt.Sprintf("too many connections: all %d are in use; "+totalHint, l.total)}
 	}
 	if l.byIP[peer] >= l.perIP {
-		return nil, &fullError{"connections_per_ip", fmt.Sprintf("too many connections from %s: all %d that one address may have are in use; --websocket-max-connections-per-ip (WEBSOCKET_MAX_CONNECTIONS_PER_IP) sets how many that is", siteName(peer), l.perIP)}
+		return nil, &fullError{"connections_per_ip", fmt.Sprintf("too many connections from %s: all %d that one address may have are in use; "+perIPHint, httpserve.SiteName(peer), l.perIP)}
 	}
 	if l.byIP == nil {
 		l.byIP = map[netip.Addr]int{}
@@ -77,17 +85,6 @@ func (l *limiter) admit(peer netip.Addr) (*slot, *fullError) {
 	l.count++
 	l.byIP[peer]++
 	return &slot{l: l, peer: peer}, nil
-}
-
-// siteName writes what [site] returned.
-func siteName(a netip.Addr) string {
-	switch {
-	case !a.IsValid():
-		return "an address that cannot be told"
-	case a.Is6() && !a.IsLoopback():
-		return netip.PrefixFrom(a, 64).String()
-	}
-	return a.String()
 }
 
 // peerOf returns the client's address. Forwarded addresses are believed only

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -83,7 +84,7 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		sendFailed:       counter("websocket_send_failed_total", "Sessions that ended because a write failed."),
 		sendTimeouts:     counter("websocket_send_timeout_total", "Writes that a client did not take within the send timeout."),
 		slow:             counter("websocket_slow_client_disconnects_total", "Sessions ended because the client took nothing within the send timeout. They resume without loss."),
-		rejected:         vec("websocket_rejected_connections_total", "Connections refused before a session began, by reason.", "reason", "connections", "connections_per_ip", "unauthorized", "token_unknown", "origin", "not_ready", "stopping", "handshake"),
+		rejected:         vec("websocket_rejected_connections_total", "Connections refused before a session began, by reason.", "reason", append(httpserve.Refusals(), "connections", "connections_per_ip", "unauthorized", "token_unknown", "origin", "not_ready", "stopping", "handshake")...),
 		controlOversized: counter("websocket_control_oversized_total", "Client frames above the size limit, refused before they were read."),
 		controlFailures:  counter("websocket_control_parse_failures_total", "Client frames and requests that were not valid."),
 		controlFlood:     counter("websocket_control_flood_total", "Sessions ended because the client sent more frames a second than allowed."),

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dashflow/dashstream/internal/feed"
-	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/streampb"
 	"github.com/dashflow/dashstream/internal/testclient"
@@ -29,7 +28,8 @@ func TestACursorOfVeryManyPartitionsComesBack(t *testing.T) {
 	mux := http.NewServeMux()
 	s.g.Routes(mux)
 	hc := httpserve.DefaultConfig()
-	hc.Addr, hc.Handler, hc.Logger, hc.MaxHeaderBytes = "127.0.0.1:0", mux, slog.New(slog.DiscardHandler), gateway.MaxHeaderBytes
+	hc.Addr, hc.Handler, hc.Logger = "127.0.0.1:0", mux, slog.New(slog.DiscardHandler)
+	s.g.LimitHTTP(&hc)
 	web, err := httpserve.New(hc)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/gateway"
+	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/testclient"
 	"github.com/dashflow/dashstream/internal/testkafka"
 	"github.com/dashflow/dashstream/internal/wire"
@@ -148,5 +150,39 @@ func TestMessageTypesAreDocumented(t *testing.T) {
 	}
 	if rows := strings.Count(table, "| `MESSAGE_TYPE_"); rows != len(dashstreampb.MessageType_name) {
 		t.Errorf("docs/protocol.md lists %d types, there are %d", rows, len(dashstreampb.MessageType_name))
+	}
+}
+
+// A page whose name was made to point at this machine could read memory.
+func TestTheProfilerIsForThoseWhoMayReadTheStream(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	for _, tc := range []struct {
+		token, host, origin, shown string
+		want                       int
+	}{
+		{"", "localhost", "", "", 200},
+		{"", "evil.example", "", "", 403},
+		{"", "localhost", "https://evil.example", "", 403},
+		{"long enough", "localhost", "", "", 401},
+		{"long enough", "localhost", "", "Bearer long enough", 200},
+	} {
+		s := start(t, c, topic, func(cfg *gateway.Config) { cfg.Token = tc.token })
+		hc := httpserve.DefaultConfig()
+		s.g.LimitHTTP(&hc)
+		rec := httptest.NewRecorder()
+		req := httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil)
+		req.Host = tc.host
+		for name, v := range map[string]string{"Origin": tc.origin, "Authorization": tc.shown} {
+			if v != "" {
+				req.Header.Set(name, v)
+			}
+		}
+		hc.PprofGuard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("memory")) })).ServeHTTP(rec, req)
+		if rec.Code != tc.want || (rec.Body.String() == "memory") != (tc.want == 200) {
+			t.Errorf("%+v: %d %q", tc, rec.Code, rec.Body)
+		}
+		s.stop()
 	}
 }

@@ -13,11 +13,11 @@ type rawWriter struct{ conn syscall.RawConn }
 // newRawWriter returns nil where the connection is not a socket of ours, such as
 // net.Pipe or TLS.
 func newRawWriter(c net.Conn) tryWriter {
-	tcp, ok := c.(*net.TCPConn)
+	socket, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil
 	}

@@ -29,6 +29,8 @@ type Config struct {
 	// Pprof serves the profiler under /debug/pprof/. It shows memory contents and
 	// costs CPU on request, so it is on only when the operator asked for it.
 	Pprof bool
+	// PprofGuard, when set, decides who may use it.
+	PprofGuard func(http.Handler) http.Handler
 
 	// ReadHeaderTimeout bounds reading a request's header.
 	ReadHeaderTimeout time.Duration
@@ -39,6 +41,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header.
 	MaxHeaderBytes int
+	// Limits bounds connections.
+	Limits ConnLimits
 
 	// BaseContext, ConnContext and ConnState are those of [http.Server]. All may
 	// be nil. The context of BaseContext is the parent of the one that
@@ -61,8 +65,9 @@ func DefaultConfig() Config {
 	return Config{
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       120 * time.Second,
+		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    64 << 10,
+		Limits:            ConnLimits{HeaderBytes: 32 << 20},
 	}
 }
 
@@ -88,6 +93,18 @@ func (c Config) Validate() error {
 	}
 	if c.MaxHeaderBytes < 4<<10 {
 		return fmt.Errorf("httpserve: MaxHeaderBytes is %d, want at least 4096", c.MaxHeaderBytes)
+	}
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"Limits.Max", int64(c.Limits.Max)},
+		{"Limits.PerSite", int64(c.Limits.PerSite)},
+		{"Limits.HeaderBytes", c.Limits.HeaderBytes},
+	} {
+		if n.value < 0 {
+			return fmt.Errorf("httpserve: %s is %d, want 0 for no limit, or more", n.name, n.value)
+		}
 	}
 	if c.Listener != nil {
 		return nil

@@ -51,6 +51,14 @@ func New(cfg Config) (*Server, error) {
 			return nil, &BindError{Name: cfg.Name, Addr: cfg.Addr, Err: err}
 		}
 	}
+	limits := cfg.Limits
+	if n := descriptorShare(); n > 0 && (limits.Max == 0 || limits.Max > n) {
+		if limits.Max > 0 {
+			cfg.Logger.Warn("file descriptors allow fewer connections than are configured; raise the limit on open files (ulimit -n)", "server", cfg.Name, "configured", limits.Max, "allowed", n)
+		}
+		limits.Max, limits.MaxHint = n, "the limit on open files (ulimit -n) of the server sets how many there are"
+	}
+	ln = newLimitedListener(ln, limits)
 	s := &Server{
 		name:     cfg.Name,
 		ln:       ln,
@@ -69,6 +77,9 @@ func New(cfg Config) (*Server, error) {
 		ConnContext:       cfg.ConnContext,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			s.conn.observe(c, state)
+			if a := accountOf(c); a != nil {
+				a.observe(state)
+			}
 			if cfg.ConnState != nil {
 				cfg.ConnState(c, state)
 			}
@@ -95,12 +106,16 @@ func (s *Server) routes(cfg Config) http.Handler {
 		mux.Handle("GET /readyz", Bounded(cfg.Health.Readyz(), probeTimeout, 0))
 	}
 	if cfg.Pprof {
+		guard := cfg.PprofGuard
+		if guard == nil {
+			guard = func(h http.Handler) http.Handler { return h }
+		}
 		// No write deadline: a profile of ?seconds=60 takes that long.
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		for path, h := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.Handle("GET /debug/pprof/"+path, guard(h))
+		}
 	}
 	// Not mux.Handle("/"): a ServeMux redirects paths that it would clean, and
 	// which paths exist is the Handler's business.

@@ -64,6 +64,8 @@ type Segment struct {
 
 	seq   uint64
 	bytes atomic.Int64
+	// decoded is what the records take once their values are decompressed.
+	decoded int
 	// owner accounts for the segment while it holds it; guarded by mu.
 	owner holder
 
@@ -72,6 +74,8 @@ type Segment struct {
 	// order holds the keys of frames, oldest first, and frameBytes their size.
 	order      []FrameKey
 	frameBytes int64
+	// whole remembers of some filters whether they select every record.
+	whole map[*Filter]bool
 
 	indexOnce sync.Once
 	index     []recordIndex
@@ -148,10 +152,14 @@ type EncodeError struct {
 func (e *EncodeError) Error() string { return fmt.Sprintf("encode segment: panic: %v", e.Panic) }
 
 // Frame returns the encoding of the segment for a key and how many records are
-// in it, made once by encode and shared from then on. It is nil when no record
-// matches the key's filter. When encode panics, everybody who waits for it gets an
-// [EncodeError], and whoever comes later has it encoded anew.
+// in it, made once by encode and shared from then on, also by filters that select
+// every record. It is nil when no record matches the key's filter. When encode
+// panics, everybody who waits for it gets an [EncodeError], and whoever comes later
+// has it encoded anew.
 func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte, records int)) ([]byte, int, error) {
+	if k.Filter != nil && s.selectsAll(k.Filter) {
+		k.Filter = nil
+	}
 	s.mu.Lock()
 	f := s.frames[k]
 	if f == nil {
@@ -174,6 +182,31 @@ func (s *Segment) Frame(k FrameKey, encode func(*Segment, *Filter) (data []byte,
 		s.grow(s.keep(k, f, int64(len(f.data))+frameOverhead))
 	})
 	return f.data, f.records, f.err
+}
+
+// selectsAll reports whether the filter selects every record, and there is one:
+// then its frame is that of no filter.
+func (s *Segment) selectsAll(f *Filter) bool {
+	s.mu.Lock()
+	all, known := s.whole[f]
+	s.mu.Unlock()
+	if known {
+		return all
+	}
+	s.buildIndex()
+	all = len(s.Records) > 0
+	for i := range s.index {
+		if all = all && f.match(&s.index[i]); !all {
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.whole == nil || len(s.whole) >= maxFrames {
+		s.whole = make(map[*Filter]bool, 1) // filters come and go
+	}
+	s.whole[f] = all
+	return all
 }
 
 // forget takes back a frame that was not made.
@@ -278,6 +311,33 @@ func (s *Segment) MayMatch(f *Filter) bool {
 	return false
 }
 
+// Selects reports whether the filter selects a record of the segment.
+func (s *Segment) Selects(f *Filter) bool {
+	if f == nil {
+		return len(s.Records) > 0
+	}
+	s.buildIndex()
+	for i := range s.index {
+		if f.match(&s.index[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Stored returns what the values of the records take as they are, Decoded what the
+// records take once their values are decompressed, in bytes.
+func (s *Segment) Stored() int {
+	n := 0
+	for i := range s.Records {
+		n += len(s.Records[i].Value)
+	}
+	return n
+}
+
+// Decoded is described at [Segment.Stored].
+func (s *Segment) Decoded() int { return s.decoded }
+
 // Threads calls fn with each distinct thread id in the segment.
 func (s *Segment) Threads(fn func(string)) {
 	s.buildIndex()
@@ -359,9 +419,6 @@ func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
 type segmenter struct {
 	out []*Segment
 	cur *Segment
-	// weight is what cur takes once its values are decompressed, as for a JSON
-	// client they are.
-	weight int
 }
 
 // add appends the records of one partition, which cover from ≤ offset < next.
@@ -372,7 +429,7 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 	for _, r := range records {
 		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
 		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, wire.DefaultMaxBytes)
-		if b.cur != nil && len(b.cur.Records) > 0 && b.weight+weight > segmentBytes {
+		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.decoded+weight > segmentBytes {
 			b.cut()
 		}
 		if b.cur == nil {
@@ -380,7 +437,7 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 		}
 		b.cur.Records = append(b.cur.Records, rec)
 		b.cur.bytes.Add(rec.size())
-		b.weight += weight
+		b.cur.decoded += weight
 		b.move(partition, from, rec.Offset+1)
 		from = rec.Offset + 1
 	}
@@ -403,7 +460,7 @@ func (b *segmenter) move(p int32, from, next int64) {
 func (b *segmenter) cut() {
 	if b.cur != nil {
 		b.out = append(b.out, b.cur)
-		b.cur, b.weight = nil, 0
+		b.cur = nil
 	}
 }
 

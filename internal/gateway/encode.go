@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -162,8 +163,25 @@ func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *fee
 				batch.Records[i] = c.decoded(r)
 			}
 		}
-		return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}), len(records)
+		frame := &streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}
+		b := enc.frame(frame)
+		// Numbers and names take more than what was counted before.
+		if limit := jsonLimit(c.limits); enc != encodingProto && len(records) == 1 && batch.Records[0].Message != nil && len(b) > limit+frameSpare(records[0]) {
+			batch.Records[0].Message, batch.Records[0].Error = nil, jsonError(records[0], limit)
+			b = enc.frame(frame)
+		}
+		return b, len(records)
 	}
+}
+
+// frameSpare is more than a JSON frame of one record takes beside its message and
+// the cursor of the few partitions that move with it.
+func frameSpare(r *feed.Record) int {
+	n := 64<<10 + len(r.Key)*2
+	for _, h := range r.Headers {
+		n += 6*len(h.Key) + 2*len(h.Value) + 64
+	}
+	return n
 }
 
 func (c encoder) tooLarge(r *feed.Record) bool { return len(r.Value) > c.limits.Framed }
@@ -203,8 +221,21 @@ func (c encoder) decoded(r *feed.Record) *streampb.Record {
 		out.Error = recordError(r, err)
 		return out
 	}
+	if limit := jsonLimit(c.limits); len(r.Value) > 0 && wire.DecodedSize(r.Value, c.limits.Decoded) > limit/8 && jsonExceeds(m.ProtoReflect(), limit) {
+		out.Error = jsonError(r, limit)
+		return out
+	}
 	out.Message = m
 	return out
+}
+
+// jsonError says that a record is too large on JSON alone.
+func jsonError(r *feed.Record, limit int) *streampb.RecordError {
+	return &streampb.RecordError{
+		Reason:     string(wire.ReasonTooLarge),
+		Detail:     fmt.Sprintf("as JSON the message takes more than %d bytes, the limit; the subprotocol %s carries it", limit, protocolProto),
+		ValueBytes: int64(len(r.Value)),
+	}
 }
 
 func movesPB(streamID string, moves []feed.Move) *streampb.Cursor {

@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/dashflow/dashstream/internal/feed"
+import (
+	"context"
+
+	"github.com/dashflow/dashstream/internal/feed"
+)
 
 // BreakEncoder has the encoding of a segment panic when a function says so. It is
 // called before the gateway has clients.
@@ -14,4 +18,19 @@ func BreakEncoder(g *Gateway, breaks func() bool) {
 			return encode(enc, stream)(s, f)
 		}
 	}
+}
+
+// FillLarge takes all the room there is for large frames until release is called;
+// waiting reports how many sessions wait for some.
+func FillLarge(g *Gateway) (waiting func() int, release func()) {
+	f := g.hub.large
+	l, err := f.acquire(context.Background(), largeKey{}, f.limit)
+	if err != nil {
+		panic(err)
+	}
+	return func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.waiting
+	}, func() { f.release(l) }
 }

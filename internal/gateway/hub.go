@@ -24,6 +24,7 @@ type hub struct {
 	log     *slog.Logger
 	metrics *metrics
 	encode  func(encoding, string) func(*feed.Segment, *feed.Filter) ([]byte, int)
+	large   *largeFrames
 	// ctx ends when the gateway has shut down.
 	ctx context.Context
 
@@ -51,7 +52,7 @@ type group struct {
 
 func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *metrics) *hub {
 	return &hub{
-		cfg: cfg, feed: f, log: log, metrics: m, encode: encoder{limits: cfg.Limits}.segment, ctx: ctx,
+		cfg: cfg, feed: f, log: log, metrics: m, encode: encoder{limits: cfg.Limits}.segment, large: newLargeFrames(largeFramesBytes), ctx: ctx,
 		due:      make(chan []*session, 64),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},
@@ -160,9 +161,7 @@ func (h *hub) concerned(segs []*feed.Segment, all bool) []*session {
 
 func anyMatch(segs []*feed.Segment, f *feed.Filter) bool {
 	for _, s := range segs {
-		found := false
-		s.Matching(f, func(*feed.Record) { found = true })
-		if found {
+		if s.Selects(f) {
 			return true
 		}
 	}

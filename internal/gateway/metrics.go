@@ -37,6 +37,7 @@ type metrics struct {
 	bytesSent     prometheus.Counter
 	framesSent    [3]prometheus.Counter
 	sessionPanics prometheus.Counter
+	largeTimeouts prometheus.Counter
 
 	messagesSent prometheus.Counter
 	// replays holds the metrics of subscriptions by where they begin.
@@ -92,6 +93,7 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		gapMessages:      vec("websocket_replay_gap_messages_total", "Offsets in gaps announced to clients, by reason.", "mode", feed.GapRetention.String(), feed.GapUnreadable.String()),
 		clients:          with.NewGauge(prometheus.GaugeOpts{Name: "websocket_connected_clients", Help: "Sessions now, WebSocket and server-sent events."}),
 		bytesSent:        counter("websocket_sent_bytes_total", "Bytes written to clients."),
+		largeTimeouts:    counter("websocket_large_record_timeouts_total", "Sessions ended because slower clients held all memory for large records for a minute. They resume without loss."),
 		sessionPanics:    counter("websocket_session_panics_total", "Sessions ended by a fault of the gateway."),
 		e2e: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "websocket_e2e_latency_ms",

@@ -71,6 +71,10 @@ type session struct {
 	// Owned by the worker.
 	reader *feed.Reader
 	filter *feed.Filter
+	// pending, when set, has to be written next.
+	pending *pendingLarge
+	// overdue, when set, tells that what is being written has taken too long.
+	overdue func() bool
 	// untold: the cursor moved past records that did not match.
 	untold bool
 	// replay counts what the subscription gets until it has caught up, and
@@ -258,6 +262,9 @@ func (s *session) pull(out *outbox) pullResult {
 		return pulledAll
 	}
 	for out.size < turnBytes {
+		if s.pending != nil {
+			return pullNeedsTime
+		}
 		step, ok, parked := s.reader.TryNext()
 		if !ok {
 			if !parked {

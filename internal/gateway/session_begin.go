@@ -34,6 +34,9 @@ func (s *session) takeTime() bool {
 	if other {
 		return true
 	}
+	if s.pending != nil {
+		return s.writeLarge(ctx)
+	}
 	var out outbox
 	step, err := s.reader.Next(ctx)
 	switch {
@@ -82,7 +85,7 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 	}
 	s.reader, s.replay, s.replayBegan = reader, s.hub.metrics.replays[want.startName], time.Now()
 	s.replay.requests.Inc()
-	s.untold = false
+	s.untold, s.pending = false, nil
 	s.hub.join(s, want)
 	var out outbox
 	// What is void is said first: a client that is cut off in between must not

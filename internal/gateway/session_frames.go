@@ -12,7 +12,8 @@ import (
 // progress tells a client with a filter how far the stream has gone, when asked
 // and when that is news.
 func (s *session) progress(out *outbox) {
-	if !s.tellProgress.Swap(false) || !s.untold {
+	// The cursor is past what is pending.
+	if s.pending != nil || !s.tellProgress.Swap(false) || !s.untold {
 		return
 	}
 	s.untold = false
@@ -23,6 +24,12 @@ func (s *session) progress(out *outbox) {
 // must end: its reader is past what it did not get.
 func (s *session) step(out *outbox, step feed.Step) error {
 	switch {
+	case step.Segment != nil && isLarge(s.enc, step.Segment):
+		if !step.Segment.Selects(s.filter) {
+			s.untold = true
+			return nil
+		}
+		s.pending = &pendingLarge{step.Segment, time.Now()}
 	case step.Segment != nil:
 		b, n, err := s.segment(step.Segment)
 		if err != nil {
@@ -34,12 +41,7 @@ func (s *session) step(out *outbox, step feed.Step) error {
 		}
 		out.add(b)
 		s.endEvent(out)
-		m := s.hub.metrics
-		m.framesSent[s.enc].Inc()
-		m.messagesSent.Add(float64(n))
-		if s.replay != nil {
-			s.replay.messages.Add(float64(n))
-		}
+		s.sent(n)
 	case step.Gap != nil:
 		g := step.Gap
 		s.hub.metrics.gap(g)
@@ -65,6 +67,16 @@ func (s *session) step(out *outbox, step feed.Step) error {
 	return nil
 }
 
+// sent counts a frame of n records.
+func (s *session) sent(n int) {
+	m := s.hub.metrics
+	m.framesSent[s.enc].Inc()
+	m.messagesSent.Add(float64(n))
+	if s.replay != nil {
+		s.replay.messages.Add(float64(n))
+	}
+}
+
 func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
 	return &streampb.ServerFrame{Frame: &streampb.ServerFrame_Reset_{Reset_: &streampb.Reset{
 		Reason: resetReason(why.Reason), PreviousStreamId: why.Previous, Cursor: cursorPB(s.reader.Cursor()),
@@ -72,7 +84,7 @@ func (s *session) reset(why *feed.Reset) *streampb.ServerFrame {
 }
 
 // segment returns the encoded segment, shared with every session that has the
-// same filter and encoding.
+// same filter and encoding, or a filter that selects all of it too.
 func (s *session) segment(seg *feed.Segment) ([]byte, int, error) {
 	if s.filter != nil && !seg.MayMatch(s.filter) {
 		return nil, 0, nil

@@ -67,6 +67,9 @@ func (s *session) write(bufs net.Buffers) bool {
 	s.inFrame = true
 	for _, b := range bufs {
 		for len(b) > 0 {
+			if s.tooSlow() {
+				return false
+			}
 			n := min(len(b), sliceBytes)
 			if err := s.conn.SetWriteDeadline(time.Now().Add(s.hub.cfg.SendTimeout)); err != nil {
 				s.fail(err)
@@ -140,7 +143,7 @@ func (s *session) finish() {
 		return
 	}
 	s.hub.leave(s)
-	s.reader = nil
+	s.reader, s.pending = nil, nil
 	half, ok := s.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || s.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		_ = s.conn.Close() // the client learns the same from the end of the stream

@@ -218,7 +218,7 @@ func parseQuery(raw string) (url.Values, *fieldError) {
 		if err != nil {
 			return nil, badField("query."+name, "a %% that two hexadecimal digits do not follow: write %%25 for a %%")
 		}
-		if values.Get(name) == "" && slices.Contains(once, name) {
+		if values.Get(name) == "" {
 			return nil, badField("query."+name, "empty: want a value, or leave it out")
 		}
 		q[name] = append(q[name], values.Get(name))

@@ -145,11 +145,15 @@ func TestWhatIsDroppedFirst(t *testing.T) {
 		t.Fatalf("never: %+v", p.Stats().Types)
 	}
 	l := n.LLM("m", "p")
-	// Tokens are dropped when there is no room for them.
-	fillWith(func(int) { l.Token(" word") }, func(s dashstream.Stats) bool {
-		return s.Types[token].Dropped[dashstream.DropQueueFull] > 0
-	})
+	// Tokens are dropped when there is no room for them, and by then the client takes nothing more either.
+	const clientTakes = 8192
 	before := p.Stats()
+	for deadline := time.Now().Add(30 * time.Second); before.SendingMessages < clientTakes || before.Types[token].Dropped[dashstream.DropQueueFull] == 0; before = p.Stats() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue is not full: %+v", before)
+		}
+		l.Token(" word")
+	}
 	// Events take the place of tokens, the oldest first, and are dropped when there are none left.
 	fillWith(func(int) { run.Edge("a", "b") }, func(s dashstream.Stats) bool {
 		return s.Types[event].Dropped[dashstream.DropQueueFull] > 0
@@ -172,6 +176,32 @@ func TestWhatIsDroppedFirst(t *testing.T) {
 		t.Errorf("the end of the run was dropped: %+v", s.Types)
 	}
 	checkAccounts(t, p)
+}
+
+// What was dropped is a gap in the sequences, and a thread names its epoch until a record has arrived: a reader that sees
+// the second message first neither takes it for the first, nor for one of an earlier count.
+func TestWhatIsDroppedFirstOfAllIsSeen(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	p := newProducer(t, c, topic, dashstream.WithQueueBytes(128<<10))
+	send := func(text string) error {
+		return p.Send(&pb.DashStreamMessage{Message: &pb.DashStreamMessage_TokenChunk{TokenChunk: &pb.TokenChunk{Header: &pb.Header{ThreadId: "t"}, Text: text}}})
+	}
+	if err := send(noise(1 << 20)); !errors.Is(err, dashstream.ErrQueueFull) {
+		t.Fatalf("a message larger than the queue: %v", err)
+	}
+	if err := send("b"); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, p)
+	records := readAll(t, c, topic)
+	if len(records) != 1 || records[0].header().Sequence != 2 {
+		t.Fatalf("%d records, the first with sequence %d; want one with sequence 2", len(records), records[0].header().Sequence)
+	}
+	if e := records[0].headers[dashstream.EpochHeader]; len(e) != 16 {
+		t.Errorf("the first record to arrive has the epoch %q", e)
+	}
 }
 
 // PRO-10, PRO-11: the accounts add up and the gauges are within their bounds at every moment, not only in the end.

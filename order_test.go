@@ -1,6 +1,7 @@
 package dashstream_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -8,9 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/dashflow/dashstream"
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/testkafka"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // emitMixed emits one message of a random kind.
@@ -86,6 +91,49 @@ func TestLogOrderIsSequenceOrder(t *testing.T) {
 		t.Errorf("%d records in the log, %d acknowledged", len(records), total.Acked)
 	}
 	checkSequences(t, records)
+}
+
+// PRO-04: a request that is refused and sent again does not come after those that were on their way with it.
+func TestARetryKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	c := fakeKafka(t, 1, "t")
+	p := fakeProducer(t, c, "t", dashstream.WithFlushTimeout(time.Minute))
+	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
+	flush(t, p)
+	const rounds, each = 3, 4_000 // four requests a round, at least
+	text := noise(1 << 10)
+	for range rounds {
+		refuse(c, 1, kerr.NotLeaderForPartition.Code)
+		for range each {
+			run.Event(pb.EventType_EVENT_TYPE_MEMORY_SAVE, "n", slog.String("text", text))
+			makeRoom(p)
+		}
+		flush(t, p)
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), testkafka.Wait)
+	defer cancel()
+	const want = 1 + rounds*each
+	for next := uint64(1); next <= want; {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("after %d of %d records: %v", next-1, want, err)
+		}
+		for r := range fetches.RecordsAll() {
+			m, err := wire.Decode(r.Value, wire.DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := wire.HeaderOf(m).Sequence; got != next {
+				t.Fatalf("offset %d: sequence %d, want %d", r.Offset, got, next)
+			}
+			next++
+		}
+	}
 }
 
 // makeRoom waits until the queue is not nearly full: a test that is to lose nothing has to.

@@ -234,6 +234,9 @@ func (c *client) session(p sessionPlan, saved *state) {
 		if !c.take(f.frame, p.Kind) {
 			return
 		}
+		if p.Kind == "sse" {
+			c.takeID(f.frame, f.id)
+		}
 		if c.state != nil && n >= p.SaveAt && p.SaveAt > 0 {
 			*saved, p.SaveAt = c.state.clone(), -1
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,14 +22,16 @@ import (
 
 // connection is a session on the wire, of any kind.
 type connection struct {
-	next  func() (*streampb.ServerFrame, error)
+	next  func() received
 	send  func(*streampb.ClientFrame)
 	close func()
 }
 
 type received struct {
 	frame *streampb.ServerFrame
-	err   error
+	// id is that of a server-sent event.
+	id  string
+	err error
 }
 
 // refusedError is an HTTP answer in place of a session.
@@ -48,13 +51,13 @@ func (c *client) pump(ctx context.Context, con *connection) <-chan received {
 	frames := make(chan received)
 	c.w.running.Go(func() {
 		for {
-			f, err := con.next()
+			f := con.next()
 			select {
-			case frames <- received{f, err}:
+			case frames <- f:
 			case <-ctx.Done():
 				return
 			}
-			if err != nil {
+			if f.err != nil {
 				return
 			}
 		}
@@ -109,10 +112,10 @@ func (c *client) connect(ctx context.Context, gw *gatewayProcess, kind string) (
 	}
 	ws.SetReadLimit(64 << 20)
 	con := &connection{close: func() { _ = ws.CloseNow() }}
-	con.next = func() (*streampb.ServerFrame, error) {
+	con.next = func() received {
 		_, b, err := ws.Read(ctx)
 		if err != nil {
-			return nil, err
+			return received{err: err}
 		}
 		f := &streampb.ServerFrame{}
 		if kind == "proto" {
@@ -121,9 +124,9 @@ func (c *client) connect(ctx context.Context, gw *gatewayProcess, kind string) (
 			err = protojson.Unmarshal(b, f)
 		}
 		if err != nil {
-			return nil, &badFrameError{err}
+			return received{err: &badFrameError{err}}
 		}
-		return f, nil
+		return received{frame: f}
 	}
 	con.send = func(f *streampb.ClientFrame) {
 		typ, b := websocket.MessageText, []byte(nil)
@@ -152,6 +155,23 @@ func eventID(cur *streampb.Cursor) string {
 		parts[i] = fmt.Sprintf("%d=%d", p.GetPartition(), p.GetNextOffset())
 	}
 	return cur.GetStreamId() + ":" + strings.Join(parts, ",")
+}
+
+func parseEventID(id string) (*streampb.Cursor, error) {
+	stream, positions, ok := strings.Cut(id, ":")
+	if !ok {
+		return nil, fmt.Errorf("event id %q", id)
+	}
+	cur := &streampb.Cursor{StreamId: stream}
+	for position := range strings.SplitSeq(positions, ",") {
+		var p int32
+		var o int64
+		if _, err := fmt.Sscanf(position, "%d=%d", &p, &o); err != nil {
+			return nil, fmt.Errorf("event id %q: %w", id, err)
+		}
+		cur.Partitions = append(cur.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: &o})
+	}
+	return cur, nil
 }
 
 func (c *client) connectSSE(ctx context.Context, hc *http.Client, gw *gatewayProcess) (*connection, error) {
@@ -190,16 +210,16 @@ func (c *client) connectSSE(ctx context.Context, hc *http.Client, gw *gatewayPro
 	}
 	in := bufio.NewReader(resp.Body)
 	con := &connection{close: func() { cancel(); _ = resp.Body.Close() }}
-	con.next = func() (*streampb.ServerFrame, error) { return c.nextEvent(in) }
+	con.next = func() received { return nextEvent(in) }
 	return con, nil
 }
 
-func (c *client) nextEvent(in *bufio.Reader) (*streampb.ServerFrame, error) {
+func nextEvent(in *bufio.Reader) received {
 	var event, data, id string
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			return nil, err
+			return received{err: err}
 		}
 		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		switch field {
@@ -215,50 +235,37 @@ func (c *client) nextEvent(in *bufio.Reader) (*streampb.ServerFrame, error) {
 				closed := &sseClosed{text: data}
 				_, digits, _ := strings.Cut(data, `"code":`)
 				closed.code, _ = strconv.Atoi(strings.TrimRight(digits[:min(4, len(digits))], ",} "))
-				return nil, closed
+				return received{err: closed}
 			case data != "":
 				f := &streampb.ServerFrame{}
 				if err := protojson.Unmarshal([]byte(data), f); err != nil {
-					return nil, &badFrameError{fmt.Errorf("event %s: %w", event, err)}
+					return received{err: &badFrameError{fmt.Errorf("event %s: %w", event, err)}}
 				}
-				if err := c.checkID(f, id); err != nil {
-					return nil, &badFrameError{err}
-				}
-				return f, nil
+				return received{frame: f, id: id}
 			}
 		}
 	}
 }
 
-// checkID holds an event's id to the cursor in the frame: an EventSource keeps
-// only the id, so it must be there where the position moves.
-func (c *client) checkID(f *streampb.ServerFrame, id string) error {
-	var cur *streampb.Cursor
-	switch f := f.GetFrame().(type) {
-	case *streampb.ServerFrame_Subscribed:
-		cur = f.Subscribed.GetCursor()
-	case *streampb.ServerFrame_Batch:
-		cur = f.Batch.GetCursor()
-	case *streampb.ServerFrame_Progress:
-		cur = f.Progress.GetCursor()
-	case *streampb.ServerFrame_Gap:
-		cur = f.Gap.GetCursor()
-	case *streampb.ServerFrame_Reset_:
-		cur = f.Reset_.GetCursor()
-	case *streampb.ServerFrame_CaughtUp:
-		cur = f.CaughtUp.GetCursor()
+// takeID applies an event's id. An EventSource keeps nothing else to come back
+// with, so wherever a position is told the id must hold all of it: every
+// partition that the client knows, as far as it has come or further, past records
+// that its filter leaves out.
+func (c *client) takeID(f *streampb.ServerFrame, id string) {
+	switch f.GetFrame().(type) {
+	case *streampb.ServerFrame_Hello, *streampb.ServerFrame_Partitions, *streampb.ServerFrame_Error:
+		return
 	}
-	if cur == nil {
-		return nil
+	cur, err := parseEventID(id)
+	if err != nil {
+		c.fail("%v", err)
+		return
 	}
-	stream, positions, ok := strings.Cut(id, ":")
-	if !ok || stream != cur.GetStreamId() {
-		return fmt.Errorf("event id %q for a cursor of stream %s", id, cur.GetStreamId())
-	}
-	for _, p := range cur.GetPartitions() {
-		if !strings.Contains(","+positions+",", fmt.Sprintf(",%d=%d,", p.GetPartition(), p.GetNextOffset())) {
-			return fmt.Errorf("event id %q does not hold partition %d at %d", id, p.GetPartition(), p.GetNextOffset())
+	for p, at := range c.at() {
+		if !slices.ContainsFunc(cur.Partitions, func(o *streampb.PartitionOffset) bool { return o.GetPartition() == p }) {
+			c.fail("event id %q leaves out partition %d, where the client is at %d", id, p, at)
+			return
 		}
 	}
-	return nil
+	c.merge(cur, nil)
 }

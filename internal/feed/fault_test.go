@@ -2,6 +2,7 @@ package feed_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -251,5 +252,33 @@ func TestRetentionUnderAReaderIsAnnounced(t *testing.T) {
 	r.until("caught up", func() bool { return r.caught })
 	if len(r.gaps) != 1 || r.gaps[0].From != 0 || r.gaps[0].To != 30 || r.count != 20 {
 		t.Errorf("gaps %+v and %d records, want offsets 0 to 30 gone and 20 records", r.gaps, r.count)
+	}
+}
+
+// Retention that overtakes the live reader, while it cannot read, is told to
+// those who wait for what is new.
+func TestRetentionAheadOfTheLiveReaderIsAnnounced(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t, 1)
+	f.produce(0, 10)
+	fd := f.feed(nil)
+	r := newReader(t, fd, feed.Start{})
+	r.until("caught up", func() bool { return r.caught })
+	bad := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: f.topic, Err: kerr.KafkaStorageError, Count: -1})
+	testkafka.Eventually(t, "the live reader fails", func(context.Context) error {
+		if info, _ := fd.Info(); info.Partitions[0].Err == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	f.produce(0, 50)
+	adm := kadm.NewClient(f.cl)
+	if _, err := adm.DeleteRecords(t.Context(), kadm.Offsets{f.topic: {0: {Topic: f.topic, Partition: 0, At: 40}}}); err != nil {
+		t.Fatal(err)
+	}
+	bad.Remove()
+	r.until("the rest", func() bool { return r.next[0] == 60 })
+	if len(r.gaps) != 1 || r.gaps[0].From != 10 || r.gaps[0].To != 40 || r.gaps[0].Reason != feed.GapRetention || r.count != 20 {
+		t.Errorf("gaps %+v and %d records, want offsets 10 to 40 gone and 20 records", r.gaps, r.count)
 	}
 }

@@ -244,6 +244,53 @@ func TestFiltersSelectExactlyAndTellProgress(t *testing.T) {
 	}
 }
 
+// A subscribe takes the place of the one before with all that it says: neither
+// what the log holds nor what comes later is chosen by the old filter.
+func TestASubscribeReplacesTheFilter(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	fill(t, c, topic, 1, 20)
+	s := start(t, c, topic, nil)
+	cl := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+	last := int64(20) // the end of the log
+	for i, tc := range []struct {
+		filter *streampb.Filter
+		of     func(thread, tenant string) bool
+	}{
+		{&streampb.Filter{Tenants: []string{"red"}}, func(_, tenant string) bool { return tenant == "red" }},
+		{&streampb.Filter{Tenants: []string{"blue"}}, func(_, tenant string) bool { return tenant == "blue" }},
+		{&streampb.Filter{Threads: []string{"thread-0-1"}}, func(thread, _ string) bool { return thread == "thread-0-1" }},
+		{nil, func(string, string) bool { return true }},
+		{&streampb.Filter{Threads: []string{"thread-0-2"}}, func(thread, _ string) bool { return thread == "thread-0-2" }},
+	} {
+		cl.Subscribe(testclient.Earliest(), tc.filter)
+		cl.Until("caught up", func() bool { return cl.CaughtUp == i+1 })
+		fill(t, c, topic, 1, 20)
+		last += 20
+		cl.Until("live", func() bool { return cl.Positions[0] == last })
+		want := 0
+		for n := range last {
+			if tc.of(fmt.Sprintf("thread-0-%d", n%20%5), []string{"red", "blue"}[n%20%2]) {
+				want++
+			}
+		}
+		if len(cl.Records) != want {
+			t.Errorf("subscribe %d: %d records, want %d", i, len(cl.Records), want)
+		}
+		for _, r := range cl.Records {
+			m, err := wire.Decode(r.GetValue(), wire.DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h := wire.HeaderOf(m); !tc.of(h.GetThreadId(), h.GetTenantId()) {
+				t.Errorf("subscribe %d: a record of thread %s and tenant %s came", i, h.GetThreadId(), h.GetTenantId())
+			}
+		}
+		cl.Records = nil
+	}
+}
+
 func TestAnUnreadableRecordIsShownAmongGoodOnes(t *testing.T) {
 	t.Parallel()
 	c := testkafka.Start(t, testkafka.Options{})

@@ -36,9 +36,13 @@ func (d *driver) spoil(p int32, n int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// The answer may be lost while the batch is in the log: the oracle knows it by
-	// what it holds.
-	resp, err := req.RequestWith(ctx, d.producer)
-	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
+	// what it holds. It is not sent again, or it might be there twice.
+	kresp, err := d.producer.Broker(int(d.w.cluster.LeaderFor(topic, p))).Request(ctx, req)
+	if err != nil {
+		return
+	}
+	resp := kresp.(*kmsg.ProduceResponse)
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		return
 	}
 	g.ack(p, resp.Topics[0].Partitions[0].BaseOffset+int64(n)-1)

@@ -212,6 +212,29 @@ func TestReadersFromEverywhereSeeEachRecordOnceInOrder(t *testing.T) {
 	}
 }
 
+// However the records lie in segments, caught_up comes after the last of them:
+// here each is one of its own.
+func TestCaughtUpComesAfterTheLastRecord(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 2)
+	p := newProducer(t, c, topic)
+	f := startFeed(t, c, topic, nil)
+	p.produce(t, 0, 5, 70_000)
+	p.produce(t, 1, 5, 70_000)
+	testkafka.Eventually(t, "all is in the hot tail", func(context.Context) error {
+		if info, _ := f.Info(); info.Partitions[0].Next != 5 || info.Partitions[1].Next != 5 {
+			return fmt.Errorf("the live reader is at %+v", info.Partitions)
+		}
+		return nil
+	})
+	r := newReader(t, f, feed.Start{Earliest: true})
+	r.until("caught up", func() bool { return r.caught })
+	if r.count != 10 {
+		t.Errorf("caught up after %d records of 10", r.count)
+	}
+}
+
 func TestRetentionIsAnnouncedWithItsRange(t *testing.T) {
 	t.Parallel()
 	c := testkafka.Start(t, testkafka.Options{})
@@ -222,6 +245,12 @@ func TestRetentionIsAnnouncedWithItsRange(t *testing.T) {
 	f := startFeed(t, c, topic, nil)
 	stream := newReader(t, f, feed.Start{}).r.StreamID()
 	c.DeleteRecords(t, topic, 0, 60)
+	testkafka.Eventually(t, "the feed knows of it", func(context.Context) error {
+		if info, _ := f.Info(); info.Partitions[0].Oldest != 60 {
+			return fmt.Errorf("it takes %d for the oldest offset", info.Partitions[0].Oldest)
+		}
+		return nil
+	})
 
 	// Behind the log's start by one, at it, and starting anew.
 	for _, tc := range []struct {

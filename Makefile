@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short clean
+.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short mutants clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ soak: ## play scripts of the model test for SOAK, 10m by default
 
 fuzz-short: ## run every fuzz target for FUZZTIME, 10s by default
 	scripts/fuzz-short.sh
+
+mutants: ## put known bugs into a copy of the tree and show that the tests see each; ONLY="gap 07" picks some
+	scripts/mutants.sh $(ONLY)
 
 clean: ## remove what the other targets built in the checkout
 	rm -rf bin

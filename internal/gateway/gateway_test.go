@@ -207,6 +207,16 @@ func TestAnEventSourceResumesByItsLastEventID(t *testing.T) {
 	second := testclient.SSE(t, s.URL, "?from=earliest", first.LastEventID)
 	second.Until("the rest", func() bool { return second.CaughtUp == 1 })
 	testclient.Complete(t, append(first.Records, second.Records...), 300, 300)
+	// An event that moves one partition says where all of them are.
+	got := len(second.Records)
+	produce(t, c, &kgo.Record{Topic: topic, Partition: 1, Value: message(t, "one more", "red", 1, "x")})
+	second.Until("one more", func() bool { return len(second.Records) == got+1 })
+	second.Close()
+	third := testclient.SSE(t, s.URL, "?from=earliest", second.LastEventID)
+	third.Until("caught up", func() bool { return third.CaughtUp == 1 })
+	if n := len(third.Records); n > 0 {
+		t.Errorf("%d records came again", n)
+	}
 }
 
 func TestFiltersSelectExactlyAndTellProgress(t *testing.T) {

@@ -290,20 +290,25 @@ func refuse(c *kfake.Cluster, times int, code int16) {
 		if times--; times > 0 {
 			c.KeepControl()
 		}
-		r := req.(*kmsg.ProduceRequest)
-		resp := r.ResponseKind().(*kmsg.ProduceResponse)
-		for _, rt := range r.Topics {
-			t := kmsg.NewProduceResponseTopic()
-			t.Topic, t.TopicID = rt.Topic, rt.TopicID
-			for _, rp := range rt.Partitions {
-				part := kmsg.NewProduceResponseTopicPartition()
-				part.Partition, part.ErrorCode = rp.Partition, code
-				t.Partitions = append(t.Partitions, part)
-			}
-			resp.Topics = append(resp.Topics, t)
-		}
-		return resp, nil, true
+		return refusal(req, code), nil, true
 	})
+}
+
+// refusal answers a produce request with an error for every partition.
+func refusal(req kmsg.Request, code int16) kmsg.Response {
+	r := req.(*kmsg.ProduceRequest)
+	resp := r.ResponseKind().(*kmsg.ProduceResponse)
+	for _, rt := range r.Topics {
+		t := kmsg.NewProduceResponseTopic()
+		t.Topic, t.TopicID = rt.Topic, rt.TopicID
+		for _, rp := range rt.Partitions {
+			part := kmsg.NewProduceResponseTopicPartition()
+			part.Partition, part.ErrorCode = rp.Partition, code
+			t.Partitions = append(t.Partitions, part)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	return resp
 }
 
 func fakeProducer(t *testing.T, c *kfake.Cluster, topic string, opts ...dashstream.Option) *dashstream.Producer {

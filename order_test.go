@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dashflow/dashstream"
 	pb "github.com/dashflow/dashstream/dashstreampb"
@@ -97,13 +98,23 @@ func TestLogOrderIsSequenceOrder(t *testing.T) {
 func TestARetryKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	c := fakeKafka(t, 1, "t")
-	p := fakeProducer(t, c, "t", dashstream.WithFlushTimeout(time.Minute))
+	var n network
+	p := fakeProducer(t, c, "t", n.option(), dashstream.WithFlushTimeout(time.Minute))
 	run := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: "t"})
 	flush(t, p)
 	const rounds, each = 3, 4_000 // four requests a round, at least
 	text := noise(1 << 10)
 	for range rounds {
-		refuse(c, 1, kerr.NotLeaderForPartition.Code)
+		c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			// Once two more are on their way.
+			c.SleepControl(func() {
+				until := n.produced.Load() + 2
+				for deadline := time.Now().Add(5 * time.Second); n.produced.Load() < until && time.Now().Before(deadline); {
+					<-time.After(time.Millisecond)
+				}
+			})
+			return refusal(req, kerr.NotLeaderForPartition.Code), nil, true
+		})
 		for range each {
 			run.Event(pb.EventType_EVENT_TYPE_MEMORY_SAVE, "n", slog.String("text", text))
 			makeRoom(p)

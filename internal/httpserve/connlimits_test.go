@@ -176,6 +176,8 @@ func TestHeadersThatDoNotEndAreBoundedInAll(t *testing.T) {
 	if got := refused.count(RefusedHeaders); got != 0 {
 		t.Fatalf("%d refused, want none", got)
 	}
+	// The answer may be there before its request has ended for the server.
+	eventually(t, "the connection is idle", func() bool { return s.Conns().Idle == 1 })
 	begin := func() *raw {
 		c := dial(t, s)
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("a", 60<<10)); err != nil {

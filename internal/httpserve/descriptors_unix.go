@@ -11,5 +11,5 @@ func descriptorLimit() uint64 {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
 		return 0
 	}
-	return uint64(l.Cur) // signed on some systems
+	return uint64(l.Cur) //nolint:unconvert // it is signed on some systems
 }

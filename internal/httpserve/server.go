@@ -76,10 +76,10 @@ func New(cfg Config) (*Server, error) {
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
 		ConnContext:       cfg.ConnContext,
 		ConnState: func(c net.Conn, state http.ConnState) {
-			s.conn.observe(c, state)
 			if a := accountOf(c); a != nil {
 				a.observe(state)
 			}
+			s.conn.observe(c, state)
 			if cfg.ConnState != nil {
 				cfg.ConnState(c, state)
 			}

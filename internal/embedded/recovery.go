@@ -100,7 +100,7 @@ func (r *recovery) run(ctx context.Context) error {
 		return err
 	}
 	if read > 0 {
-		r.logger.Warn("the broker was not shut down in order; its log was read and put right", "partitions", read, "took", time.Since(began).Round(time.Millisecond))
+		r.logger.Warn("the broker was not shut down in order, or its files changed since; its log was put right", "partitions", read, "took", time.Since(began).Round(time.Millisecond))
 	}
 	return nil
 }

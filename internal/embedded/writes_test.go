@@ -96,29 +96,42 @@ func TestFailedWriteIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-// TestCloseWhileWritesFail: it ends, and the next start has what was acknowledged and no more.
-func TestCloseWhileWritesFail(t *testing.T) {
+// TestEndWhileWritesFail: the next start has what was acknowledged and no more.
+func TestEndWhileWritesFail(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	opts := embedded.Options{DataDir: dir, SegmentBytes: 1}
-	b := start(t, opts)
-	id := b.ClusterID()
-	cl := client(t, b.Addr(), kgo.RequestRetries(0))
-	createTopic(t, cl, "topic", 1, nil)
-	p := newRawProducer(t, cl, "topic")
-	p.send(t, "zero", 0)
-	unblock := blockWrites(t, dir, "1.dat")
-	if at, err := p.try(t, "one", 1); err == nil {
-		t.Fatalf("a batch that cannot be stored got offset %d", at)
-	}
-	stop(t, b)
-	unblock()
-	b = start(t, opts)
-	if at := newRawProducerAs(t, client(t, b.Addr()), "topic", p.id, p.epoch).send(t, "one", 1); at != 1 {
-		t.Errorf("the batch got offset %d, want 1", at)
-	}
-	if n := len(readAll(t, b.Addr(), "topic")); n != 2 || b.ClusterID() != id {
-		t.Errorf("read %d records of the cluster %s, want 2 of %s", n, b.ClusterID(), id)
+	for _, how := range []string{"stop", "kill"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			opts := embedded.Options{DataDir: t.TempDir(), SegmentBytes: 1}
+			b := start(t, opts)
+			id := b.ClusterID()
+			cl := client(t, b.Addr(), kgo.RequestRetries(0))
+			createTopic(t, cl, "topic", 1, nil)
+			p := newRawProducer(t, cl, "topic")
+			p.send(t, "zero", 0)
+			unblock := blockWrites(t, opts.DataDir, "1.dat")
+			for range 2 {
+				if at, err := p.try(t, "one", 1); err == nil {
+					t.Fatalf("a batch that cannot be stored got offset %d", at)
+				}
+			}
+			if how == "kill" {
+				opts.DataDir = crashed(t, opts.DataDir)
+				if err := os.Remove(filepath.Join(opts.DataDir, "log", "partitions", "topic-0", "1.dat")); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				stop(t, b)
+				unblock()
+			}
+			b = start(t, opts)
+			if at := newRawProducerAs(t, client(t, b.Addr()), "topic", p.id, p.epoch).send(t, "one", 1); at != 1 {
+				t.Errorf("the batch got offset %d, want 1", at)
+			}
+			if n := len(readAll(t, b.Addr(), "topic")); n != 2 || b.ClusterID() != id {
+				t.Errorf("read %d records of the cluster %s, want 2 of %s", n, b.ClusterID(), id)
+			}
+		})
 	}
 }
 

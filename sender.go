@@ -108,6 +108,11 @@ func (p *Producer) outcomeOf(it *item, err error) outcome {
 		}
 		return failed(FailUnknown, err)
 	}
+	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok && !p.untried(it) {
+		// The client takes this for a broker that wants TLS or SASL. But a connection
+		// may end so after it carried the record, and then it may be in the log.
+		return failed(FailUnknown, err)
+	}
 	switch kafkaclient.Classify(err) {
 	case kafkaclient.ClassTooLarge:
 		return failed(FailTooLarge, err)

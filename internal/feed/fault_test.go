@@ -282,3 +282,30 @@ func TestRetentionAheadOfTheLiveReaderIsAnnounced(t *testing.T) {
 		t.Errorf("gaps %+v and %d records, want offsets 10 to 40 gone and 20 records", r.gaps, r.count)
 	}
 }
+
+// A broker finds no time in a partition whose first batch it cannot read. A
+// partition that was added is read from its start all the same.
+func TestANewPartitionIsReadWhereNoTimeIsFound(t *testing.T) {
+	t.Parallel()
+	f := newFaulty(t, 1)
+	f.produce(0, 5)
+	fd := f.feed(nil)
+	r := newReader(t, fd, feed.Start{})
+	r.until("caught up", func() bool { return r.caught })
+	f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: f.topic, Partitions: []int32{1}, Err: kerr.CorruptMessage, Count: -1, When: func(req kmsg.Request) bool {
+		return req.(*kmsg.ListOffsetsRequest).Topics[0].Partitions[0].Timestamp >= 0
+	}})
+	adm := kadm.NewClient(f.cl)
+	if _, err := adm.UpdatePartitions(t.Context(), 2, f.topic); err != nil {
+		t.Fatal(err)
+	}
+	f.cl.ForceMetadataRefresh()
+	testkafka.Eventually(t, "the producer knows the partition", func(ctx context.Context) error {
+		return f.cl.ProduceSync(ctx, &kgo.Record{Partition: 1, Key: []byte("k"), Value: frame(t, "k", "t", "x")}).FirstErr()
+	})
+	f.produce(1, 9)
+	r.until("the new partition", func() bool { return r.next[1] == 10 })
+	if r.count != 10 {
+		t.Errorf("%d records of 10", r.count)
+	}
+}

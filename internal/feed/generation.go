@@ -242,16 +242,15 @@ func (f *Feed) learn(ctx context.Context, g *generation) error {
 	if len(ends) == 0 {
 		return err
 	}
-	since, err := f.offsets(ctx, g, g.began)
-	if len(since) == 0 {
-		return err
-	}
+	// A time is not found where the broker cannot read a batch on its way; a
+	// partition that is read from its start needs none.
+	since, sinceErr := f.offsets(ctx, g, g.began)
 	starts, err := f.offsets(ctx, g, atStart)
 	if len(starts) == 0 {
 		return err
 	}
 	g.settle(starts, since, ends)
-	return nil
+	return sinceErr
 }
 
 // settle gives positions to the partitions that have none and got answers, and
@@ -264,11 +263,11 @@ func (g *generation) settle(starts, since map[int32]int64, ends map[int32]listed
 		start, ok1 := starts[p.id]
 		end, ok2 := ends[p.id]
 		young, ok3 := since[p.id]
-		if p.next >= 0 || !ok1 || !ok2 || !ok3 {
+		if p.next >= 0 || !ok1 || !ok2 || !ok3 && !p.fromStart {
 			continue
 		}
 		p.next, p.lastEpoch = end.offset, end.epoch
-		if young >= 0 && young < end.offset {
+		if ok3 && young >= 0 && young < end.offset {
 			p.next, p.lastEpoch = young, -1
 		}
 		if p.fromStart || p.next < start {

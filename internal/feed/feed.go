@@ -403,12 +403,16 @@ func (f *Feed) endsBelow(ctx context.Context, g *generation, p int32, offset int
 	}
 }
 
+// startTries is how often what a client waits for is asked for: about a second in
+// all, since the Kafka client keeps an answer that names no leader for a while.
+const startTries = 6
+
 // retried asks a few times for what a client waits for, until there is at least
 // a part of it.
 func retried(ctx context.Context, ask func() (map[int32]int64, error)) (map[int32]int64, error) {
 	for try := 1; ; try++ {
 		v, err := ask()
-		if len(v) > 0 || try == confirmTries || errors.Is(err, errAnotherTopic) {
+		if len(v) > 0 || try == startTries || errors.Is(err, errAnotherTopic) {
 			return v, err
 		}
 		select {

@@ -48,8 +48,8 @@ readme: ## run the README's commands as they stand there
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-soak: ## play scripts of the model test for SOAK, 10m by default
-	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.time $(or $(SOAK),10m)
+soak: ## play random scripts of the model test for SOAK, 10m by default
+	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.first 0 -model.time $(or $(SOAK),10m)
 
 fuzz-short: ## run every fuzz target for FUZZTIME, 10s by default
 	scripts/fuzz-short.sh

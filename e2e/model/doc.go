@@ -8,8 +8,8 @@
 // hang is found at once, and a goroutine that is left over fails the run. A
 // script that fails is cut down to a short one.
 //
-//	go test ./e2e/model                                      # a short round
+//	go test ./e2e/model                                      # a short round, always of the same seeds
 //	go test ./e2e/model -run Model -model.seed 42            # one seed
 //	go test ./e2e/model -run Model -model.script FILE        # a script that was printed
-//	make soak SOAK=1h                                        # until it fails, or an hour
+//	make soak SOAK=1h                                        # random seeds, until it fails, or an hour
 package model

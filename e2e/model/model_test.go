@@ -16,7 +16,8 @@ import (
 var (
 	seedFlag   = flag.Uint64("model.seed", 0, "play the script of this seed only")
 	scriptFlag = flag.String("model.script", "", "play the script in this file only")
-	stepsFlag  = flag.Int("model.steps", 100_000, "play scripts of new seeds until clients did this many steps: frames taken and records applied")
+	firstFlag  = flag.Uint64("model.first", 1, "the seed of the first script, others follow; 0 takes random ones")
+	stepsFlag  = flag.Int("model.steps", 100_000, "play scripts until clients did this many steps: frames taken and records applied")
 	timeFlag   = flag.Duration("model.time", 0, "play scripts for this long, in place of -model.steps")
 	shrinkFlag = flag.Duration("model.shrink", 2*time.Minute, "how long to look for a shorter script that fails")
 	playFlag   = flag.String("model.play", "", "play the script in this file in this process: for the test itself")
@@ -56,11 +57,23 @@ func TestModel(t *testing.T) {
 		}
 		return sum.Frames+sum.Records < *stepsFlag
 	}
+	// What a change is tested with stays the same from one run to the next; random
+	// seeds are for the soak.
+	next := *firstFlag
+	seed := func() uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		if *firstFlag == 0 {
+			return rand.Uint64()
+		}
+		next++
+		return next - 1
+	}
 	var players sync.WaitGroup
 	for range 2 {
 		players.Go(func() {
 			for more() && !t.Failed() {
-				sc := newScript(rand.Uint64(), defaultSize)
+				sc := newScript(seed(), defaultSize)
 				r := runScript(t, sc)
 				report(t, sc, r, true)
 				mu.Lock()

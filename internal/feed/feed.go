@@ -347,16 +347,16 @@ func (f *Feed) LastBeat() time.Time {
 }
 
 // Silence returns how long a broker has owed an answer to a read, the longest of
-// all brokers; long polling counts, so that up to half a second is no news.
-func (f *Feed) Silence() time.Duration {
-	most := time.Duration(0)
+// all brokers; long polling counts, so that up to half a second is no news. ok is
+// false while no broker is read from, and then nothing is known.
+func (f *Feed) Silence() (d time.Duration, ok bool) {
 	if s := f.super.Load(); s != nil {
 		now := time.Now()
 		for _, l := range s.loops() {
-			most = max(most, l.silence(now))
+			d, ok = max(d, l.silence(now)), true
 		}
 	}
-	return most
+	return d, ok
 }
 
 func (f *Feed) beat() {

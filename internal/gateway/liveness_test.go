@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/testclient"
 	"github.com/dashflow/dashstream/internal/testkafka"
@@ -193,6 +195,22 @@ func TestAMessageInFragmentsHasOneDeadline(t *testing.T) {
 			if sent > 100 {
 				t.Fatal("a message of more than 5 s was not cut off after 0.3 s")
 			}
+		}
+	}
+}
+
+// What is not known yet is not 0, which would be good news.
+func TestNothingIsKnownBeforeTheTopicIsSeen(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewPedanticRegistry()
+	g, err := gateway.New(gateway.DefaultConfig("topic"), gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1")}}, Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	for _, name := range []string{"websocket_kafka_broker_silence_seconds", "websocket_kafka_partitions_unread", "websocket_client_apply_lag_records_max"} {
+		if n := value(t, reg, name); n != -1 {
+			t.Errorf("%s is %v, want -1", name, n)
 		}
 	}
 }

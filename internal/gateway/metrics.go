@@ -144,7 +144,12 @@ func (g *Gateway) observe(reg prometheus.Registerer) {
 		}
 		return float64(n)
 	})
-	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_kafka_broker_silence_seconds", Help: "Longest time for which a broker has owed an answer to a read; up to 0.5 is long polling. Above 10 the gateway is not ready."}, func() float64 { return g.feed.Silence().Seconds() })
+	with.NewGaugeFunc(prometheus.GaugeOpts{Name: "websocket_kafka_broker_silence_seconds", Help: "Longest time for which a broker has owed an answer to a read; up to 0.5 is long polling. Above 10 the gateway is not ready. -1: no broker is read from."}, func() float64 {
+		if d, ok := g.feed.Silence(); ok {
+			return d.Seconds()
+		}
+		return -1
+	})
 	with.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "websocket_client_apply_lag_records_max",
 		Help: "Most records that lie between what a client acknowledged and the end of the log; -1: no client acknowledges.",

@@ -143,17 +143,19 @@ func (g *generation) fetch(ctx context.Context, p, leader int32, fail func(strin
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		return false
 	}
-	got, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, Topic: g.topic, Partition: p}, &resp.Topics[0].Partitions[0], decompressor, nil)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := g.logs[p]
-	if got.Err != nil && len(got.Records) == 0 {
-		if !l.passSpoiled(&resp.Topics[0].Partitions[0]) {
-			fail("oracle: partition %d offset %d: %v", p, from, got.Err)
-			return false
-		}
-		return true
+	more, err := g.logs[p].take(g.topic, from, &resp.Topics[0].Partitions[0])
+	if err != nil {
+		fail("oracle: partition %d offset %d: %v", p, from, err)
 	}
+	return more
+}
+
+// take appends what an answer to a fetch from an offset holds, and says whether
+// the log got longer by it.
+func (l *partitionLog) take(topic string, from int64, answer *kmsg.FetchResponseTopicPartition) (more bool, err error) {
+	got, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, Topic: topic, Partition: answer.Partition}, answer, decompressor, nil)
 	for _, r := range got.Records {
 		it := logged{offset: r.Offset, timestampMs: r.Timestamp.UnixMilli()}
 		if len(r.Headers) == 1 {
@@ -162,7 +164,13 @@ func (g *generation) fetch(ctx context.Context, p, leader int32, fail func(strin
 		l.records = append(l.records, it)
 	}
 	l.next = max(next, l.next)
-	return next > from
+	if next > from { // what stopped it, if anything did, comes first in the next answer
+		return true, nil
+	}
+	if got.Err != nil && !l.passSpoiled(answer) {
+		return false, got.Err
+	}
+	return got.Err != nil, nil
 }
 
 // ack notes that a producer was told that a record is in the log.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -51,11 +52,17 @@ func (d *driver) spoil(p int32, n int) {
 // spoiledBatch says that it is compressed with gzip, and is not. (Not zstd: kgo's
 // decoders for it hold channels of the bubble and are closed outside of it.)
 func spoiledBatch(n int) []byte {
+	const gzip = 1
 	now := time.Now().UnixMilli()
-	b := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, Attributes: 1, LastOffsetDelta: int32(n - 1), FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(n), Records: []byte(noGzip),
-	}
+	return checked(kmsg.RecordBatch{
+		Attributes: gzip, LastOffsetDelta: int32(n - 1), FirstTimestamp: now, MaxTimestamp: now, NumRecords: int32(n), Records: []byte(noGzip),
+	})
+}
+
+// checked returns a batch of no producer in particular, as it is on the wire, with
+// its length and checksum.
+func checked(b kmsg.RecordBatch) []byte {
+	b.PartitionLeaderEpoch, b.Magic, b.ProducerID, b.ProducerEpoch, b.FirstSequence = -1, 2, -1, -1, -1
 	const lengthAt, checksumAt, checkedAt = 8, 17, 21
 	raw := b.AppendTo(nil)
 	binary.BigEndian.PutUint32(raw[lengthAt:], uint32(len(raw)-lengthAt-4))
@@ -88,6 +95,35 @@ func (l *partitionLog) passSpoiled(answer *kmsg.FetchResponseTopicPartition) boo
 		in = in[len(one):]
 	}
 	return false
+}
+
+// TestTheOraclePassesAMarkerBeforeASpoiledBatch: the two may come in one answer,
+// of which no record can be had.
+func TestTheOraclePassesAMarkerBeforeASpoiledBatch(t *testing.T) {
+	t.Parallel()
+	const control = 1 << 5
+	abort := (&kmsg.Record{Length: 10, Key: []byte{0, 0, 0, 0}}).AppendTo(nil)
+	answer := &kmsg.FetchResponseTopicPartition{RecordBatches: slices.Concat(
+		checked(kmsg.RecordBatch{Attributes: control, NumRecords: 1, Records: abort}),
+		at(1, spoiledBatch(3)),
+		at(4, checked(kmsg.RecordBatch{Attributes: control, NumRecords: 1, Records: abort})),
+	)}
+	var l partitionLog
+	for l.next < 5 {
+		more, err := l.take(topic, l.next, answer)
+		if err != nil || !more {
+			t.Fatalf("offset %d: more: %v, error: %v", l.next, more, err)
+		}
+	}
+	if want := []spoiled{{1, 4}}; !slices.Equal(l.spoiled, want) {
+		t.Errorf("spoiled: %v, want %v", l.spoiled, want)
+	}
+}
+
+// at returns a batch with its place in the log, which no checksum covers.
+func at(offset uint64, batch []byte) []byte {
+	binary.BigEndian.PutUint64(batch, offset)
+	return batch
 }
 
 // verifySpoiled says what is wrong with how a client was told of offsets that

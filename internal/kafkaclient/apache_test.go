@@ -2,12 +2,7 @@ package kafkaclient_test
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,6 +16,7 @@ import (
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/testkafka"
+	"github.com/dashflow/dashstream/internal/testkafka/certs"
 )
 
 // What a real broker says in all these cases, which a fake one only imitates. These tests run on Apache Kafka only.
@@ -43,31 +39,23 @@ func tlsProperties(protocol string, more map[string]string) map[string]string {
 }
 
 // keyStores writes what tlsProperties name.
-func keyStores(t *testing.T, ca *authority) func(dir string) error {
+func keyStores(t *testing.T, ca *certs.Authority) func(dir string) error {
 	t.Helper()
-	cert := ca.server(false, "127.0.0.1")
-	key, ok := cert.PrivateKey.(crypto.Signer)
-	if !ok {
-		t.Fatalf("%T", cert.PrivateKey)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	broker, err := certs.KeyStore(ca.Server(certs.Valid, "127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	broker := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})...)
-	trust := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})
 	return func(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, "broker.pem"), broker, 0o600); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(dir, "ca.pem"), trust, 0o600)
+		return os.WriteFile(filepath.Join(dir, "ca.pem"), ca.PEM(), 0o600)
 	}
 }
 
 func TestApacheSASL(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t, "CA")
+	ca := certs.NewAuthority(t, "CA")
 	stores := keyStores(t, ca)
 	c := testkafka.Start(t, testkafka.Options{
 		Properties: tlsProperties("SASL_SSL", map[string]string{
@@ -82,19 +70,19 @@ func TestApacheSASL(t *testing.T) {
 			return []string{"--add-scram", "SCRAM-SHA-256=[name=admin,password=adminpw]"}, stores(dir)
 		},
 		Security: []kgo.Opt{
-			kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS12}),
+			kgo.DialTLSConfig(&tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}),
 			kgo.SASL(plain.Auth{User: "admin", Pass: "adminpw"}.AsMechanism()),
 		},
 	})
 	topic := c.Topic(t, 1)
 	as := func(m kafkaclient.SASLMechanism, user, password string) kafkaclient.Settings {
 		s := sasl(c.Brokers()[0], m, user, password)
-		s.SecurityProtocol, s.SSLCALocation, s.Topic = kafkaclient.ProtocolSASLSSL, ca.file(), topic
+		s.SecurityProtocol, s.SSLCALocation, s.Topic = kafkaclient.ProtocolSASLSSL, ca.File(), topic
 		return s
 	}
 	withToken := func(subject string, expires time.Time) kafkaclient.Settings {
 		s := as(kafkaclient.MechanismOAuthBearer, "", "")
-		s.OAuthTokenFile = writeFile(t, "token", unsecuredToken(subject, expires))
+		s.OAuthTokenFile = writeFile(t, "token", testkafka.UnsecuredToken(subject, expires))
 		return s
 	}
 	for name, s := range map[string]kafkaclient.Settings{
@@ -116,7 +104,7 @@ func TestApacheSASL(t *testing.T) {
 	plaintext := at(c.Brokers()[0])
 	wantExplained(t, probe(t, plaintext), kafkaclient.Classify(probe(t, plaintext)), "KAFKA_SECURITY_PROTOCOL", "now plaintext")
 	noSASL := plaintext
-	noSASL.SecurityProtocol, noSASL.SSLCALocation = kafkaclient.ProtocolSSL, ca.file()
+	noSASL.SecurityProtocol, noSASL.SSLCALocation = kafkaclient.ProtocolSSL, ca.File()
 	wantExplained(t, probe(t, noSASL), kafkaclient.ClassAuthentication, "SASL", "KAFKA_SECURITY_PROTOCOL", "now ssl")
 	noTLS := sasl(c.Brokers()[0], kafkaclient.MechanismPlain, "admin", "hunter2")
 	noTLS.RequestTimeout = settings.Seconds(2 * time.Second)
@@ -139,21 +127,15 @@ func TestApacheSASL(t *testing.T) {
 	wantExplained(t, bob.Explain(kafkaclient.OpCreate, err), kafkaclient.ClassAuthorization, "CREATE")
 }
 
-// unsecuredToken is a JSON web token that a broker takes which is configured for tests.
-func unsecuredToken(subject string, expires time.Time) string {
-	part := func(json string) string { return base64.RawURLEncoding.EncodeToString([]byte(json)) }
-	return part(`{"alg":"none"}`) + "." + part(fmt.Sprintf(`{"sub":%q,"iat":%d,"exp":%d}`, subject, expires.Add(-2*time.Hour).Unix(), expires.Unix())) + "."
-}
-
 func TestApacheMutualTLS(t *testing.T) {
 	t.Parallel()
-	ca, other := newAuthority(t, "CA"), newAuthority(t, "Other CA")
+	ca, other := certs.NewAuthority(t, "CA"), certs.NewAuthority(t, "Other CA")
 	stores := keyStores(t, ca)
-	certFile, keyFile := ca.client("hunter2")
+	certFile, keyFile := ca.Client(certs.Valid, "client", "hunter2")
 	s := at("filled in below")
-	s.SecurityProtocol, s.SSLCALocation = kafkaclient.ProtocolSSL, ca.file()
+	s.SecurityProtocol, s.SSLCALocation = kafkaclient.ProtocolSSL, ca.File()
 	s.SSLCertificateLocation, s.SSLKeyLocation, s.SSLKeyPassword = certFile, keyFile, kafkaclient.NewSecret("hunter2")
-	plainCert, plainKey := ca.client("")
+	plainCert, plainKey := ca.Client(certs.Valid, "client", "")
 	pair, err := tls.LoadX509KeyPair(plainCert, plainKey)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +143,7 @@ func TestApacheMutualTLS(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{
 		Properties: tlsProperties("SSL", map[string]string{"listener.name.client.ssl.client.auth": "required"}),
 		Prepare:    func(dir string) ([]string, error) { return nil, stores(dir) },
-		Security:   []kgo.Opt{kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})},
+		Security:   []kgo.Opt{kgo.DialTLSConfig(&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})},
 	})
 	s.Brokers, s.Topic = c.Brokers(), c.Topic(t, 1)
 	if err := probe(t, s); err != nil {
@@ -171,10 +153,10 @@ func TestApacheMutualTLS(t *testing.T) {
 	none.SSLCertificateLocation, none.SSLKeyLocation, none.SSLKeyPassword = "", "", kafkaclient.Secret{}
 	wantExplained(t, probe(t, none), kafkaclient.ClassTLS, "client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION")
 	foreign := none
-	foreign.SSLCertificateLocation, foreign.SSLKeyLocation = other.client("")
+	foreign.SSLCertificateLocation, foreign.SSLKeyLocation = other.Client(certs.Valid, "client", "")
 	wantExplained(t, probe(t, foreign), kafkaclient.ClassTLS, "client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION")
 	untrusted := s
-	untrusted.SSLCALocation = other.file()
+	untrusted.SSLCALocation = other.File()
 	wantExplained(t, probe(t, untrusted), kafkaclient.ClassTLS, "does not trust", "KAFKA_SSL_CA_LOCATION")
 }
 

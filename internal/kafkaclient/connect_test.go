@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +20,20 @@ import (
 
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/settings"
+	"github.com/dashflow/dashstream/internal/testkafka/certs"
 )
 
 // deadline is the longest any attempt in these tests may take, successful or not.
 const deadline = 10 * time.Second
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // broker starts a cluster of one that is gone with the test.
 func broker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
@@ -107,11 +119,11 @@ func TestUnknownTopicIsNotCreated(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	ours, other := newAuthority(t, "Our CA"), newAuthority(t, "Other CA")
+	ours, other := certs.NewAuthority(t, "Our CA"), certs.NewAuthority(t, "Other CA")
 	listen := func(t *testing.T, cert tls.Certificate) string {
 		return broker(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}})).ListenAddrs()[0]
 	}
-	good := ours.server(false, "127.0.0.1", "localhost")
+	good := ours.Server(certs.Valid, "127.0.0.1", "localhost")
 	with := func(addr, ca string) kafkaclient.Settings {
 		s := at(addr)
 		s.SecurityProtocol, s.SSLCALocation = kafkaclient.ProtocolSSL, ca
@@ -119,20 +131,20 @@ func TestTLS(t *testing.T) {
 	}
 	t.Run("trusted", func(t *testing.T) {
 		t.Parallel()
-		if err := probe(t, with(listen(t, good), ours.file())); err != nil {
+		if err := probe(t, with(listen(t, good), ours.File())); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Run("by host name", func(t *testing.T) {
 		t.Parallel()
 		addr := strings.Replace(listen(t, good), "127.0.0.1", "localhost", 1)
-		if err := probe(t, with(addr, ours.file())); err != nil {
+		if err := probe(t, with(addr, ours.File())); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Run("authority unknown", func(t *testing.T) {
 		t.Parallel()
-		err := probe(t, with(listen(t, good), other.file()))
+		err := probe(t, with(listen(t, good), other.File()))
 		wantExplained(t, err, kafkaclient.ClassTLS, "Our CA", "does not trust", "KAFKA_SSL_CA_LOCATION")
 	})
 	t.Run("system authorities", func(t *testing.T) {
@@ -142,26 +154,26 @@ func TestTLS(t *testing.T) {
 	})
 	t.Run("expired", func(t *testing.T) {
 		t.Parallel()
-		err := probe(t, with(listen(t, ours.server(true, "127.0.0.1")), ours.file()))
+		err := probe(t, with(listen(t, ours.Server(certs.Expired, "127.0.0.1")), ours.File()))
 		wantExplained(t, err, kafkaclient.ClassTLS, "is valid only from", "renew", "clock")
 	})
 	t.Run("other host", func(t *testing.T) {
 		t.Parallel()
-		addr := listen(t, ours.server(false, "kafka.example"))
-		err := probe(t, with(addr, ours.file()))
+		addr := listen(t, ours.Server(certs.Valid, "kafka.example"))
+		err := probe(t, with(addr, ours.File()))
 		wantExplained(t, err, kafkaclient.ClassTLS, `for kafka.example, not for "127.0.0.1"`, "KAFKA_SSL_ENDPOINT_ALGORITHM", "advertised.listeners")
 
-		s := with(addr, ours.file())
+		s := with(addr, ours.File())
 		s.SSLEndpointAlgorithm = kafkaclient.EndpointNone
 		if err := probe(t, s); err != nil {
 			t.Errorf("endpoint algorithm none must take another host: %v", err)
 		}
-		s.SSLCALocation = other.file()
+		s.SSLCALocation = other.File()
 		wantExplained(t, probe(t, s), kafkaclient.ClassTLS, "does not trust")
 	})
 	t.Run("expired without host check", func(t *testing.T) {
 		t.Parallel()
-		s := with(listen(t, ours.server(true, "127.0.0.1")), ours.file())
+		s := with(listen(t, ours.Server(certs.Expired, "127.0.0.1")), ours.File())
 		s.SSLEndpointAlgorithm = kafkaclient.EndpointNone
 		wantExplained(t, probe(t, s), kafkaclient.ClassTLS, "is valid only from")
 	})
@@ -178,28 +190,28 @@ func TestTLS(t *testing.T) {
 
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
-	ours, other := newAuthority(t, "Our CA"), newAuthority(t, "Other CA")
+	ours, other := certs.NewAuthority(t, "Our CA"), certs.NewAuthority(t, "Other CA")
 	addr := broker(t, kfake.TLS(&tls.Config{
-		Certificates: []tls.Certificate{ours.server(false, "127.0.0.1")},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: ours.pool(),
+		Certificates: []tls.Certificate{ours.Server(certs.Valid, "127.0.0.1")},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool(),
 	})).ListenAddrs()[0]
 	s := at(addr)
-	s.SecurityProtocol, s.SSLCALocation = kafkaclient.ProtocolSSL, ours.file()
+	s.SecurityProtocol, s.SSLCALocation = kafkaclient.ProtocolSSL, ours.File()
 
 	wantExplained(t, probe(t, s), kafkaclient.ClassTLS, "client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION")
 
 	foreign := s
-	foreign.SSLCertificateLocation, foreign.SSLKeyLocation = other.client("")
+	foreign.SSLCertificateLocation, foreign.SSLKeyLocation = other.Client(certs.Valid, "client", "")
 	wantExplained(t, probe(t, foreign), kafkaclient.ClassTLS, "client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION")
 
 	plain := s
-	plain.SSLCertificateLocation, plain.SSLKeyLocation = ours.client("")
+	plain.SSLCertificateLocation, plain.SSLKeyLocation = ours.Client(certs.Valid, "client", "")
 	if err := probe(t, plain); err != nil {
 		t.Errorf("plain key: %v", err)
 	}
 
 	encrypted := s
-	encrypted.SSLCertificateLocation, encrypted.SSLKeyLocation = ours.client("hunter2")
+	encrypted.SSLCertificateLocation, encrypted.SSLKeyLocation = ours.Client(certs.Valid, "client", "hunter2")
 	encrypted.SSLKeyPassword = kafkaclient.NewSecret("hunter2")
 	if err := probe(t, encrypted); err != nil {
 		t.Errorf("encrypted key: %v", err)
@@ -214,10 +226,10 @@ func TestMutualTLS(t *testing.T) {
 // Files that cannot be used stop the program before it connects, with the setting that names them.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
-	ours := newAuthority(t, "Our CA")
-	cert, key := ours.client("")
-	_, encrypted := ours.client("hunter2")
-	_, otherKey := ours.client("")
+	ours := certs.NewAuthority(t, "Our CA")
+	cert, key := ours.Client(certs.Valid, "client", "")
+	_, encrypted := ours.Client(certs.Valid, "client", "hunter2")
+	_, otherKey := ours.Client(certs.Valid, "client", "")
 	base := kafkaclient.Default()
 	base.SecurityProtocol = kafkaclient.ProtocolSSL
 	tests := []struct {
@@ -228,7 +240,9 @@ func TestBadFiles(t *testing.T) {
 		{"no CA file", func(s *kafkaclient.Settings) { s.SSLCALocation = "/no/such/ca.pem" }, []string{"KAFKA_SSL_CA_LOCATION", "no such file"}},
 		{"CA is a directory", func(s *kafkaclient.Settings) { s.SSLCALocation = t.TempDir() }, []string{"KAFKA_SSL_CA_LOCATION", "directory"}},
 		{"CA is a key", func(s *kafkaclient.Settings) { s.SSLCALocation = key }, []string{"KAFKA_SSL_CA_LOCATION", "no certificate in PEM form"}},
-		{"CA is damaged", func(s *kafkaclient.Settings) { s.SSLCALocation = writePEM(t, "ca", "CERTIFICATE", []byte("x")) }, []string{"KAFKA_SSL_CA_LOCATION", "cannot be read"}},
+		{"CA is damaged", func(s *kafkaclient.Settings) {
+			s.SSLCALocation = writeFile(t, "ca", "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n")
+		}, []string{"KAFKA_SSL_CA_LOCATION", "cannot be read"}},
 		{"endless CA", func(s *kafkaclient.Settings) { s.SSLCALocation = "/dev/zero" }, []string{"KAFKA_SSL_CA_LOCATION", "larger than 1 MiB"}},
 		{"key of another", func(s *kafkaclient.Settings) { s.SSLCertificateLocation, s.SSLKeyLocation = cert, otherKey }, []string{"KAFKA_SSL_CERTIFICATE_LOCATION", "KAFKA_SSL_KEY_LOCATION"}},
 		{"no password", func(s *kafkaclient.Settings) { s.SSLCertificateLocation, s.SSLKeyLocation = cert, encrypted }, []string{"KAFKA_SSL_KEY_LOCATION", "set KAFKA_SSL_KEY_PASSWORD"}},

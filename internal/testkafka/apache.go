@@ -21,6 +21,7 @@ func ownApache(t testing.TB, env environment, opts Options) *apacheBackend {
 		Jars:       env.jars,
 		Nodes:      opts.Nodes,
 		Properties: opts.Properties,
+		Ports:      opts.Ports,
 		Prepare:    opts.Prepare,
 		Client:     opts.Security,
 	})

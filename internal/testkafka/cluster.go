@@ -33,6 +33,8 @@ type Options struct {
 	// Properties are added to the server properties of each Apache Kafka node, on a cluster of the test's own. A test that
 	// sets them runs on Apache Kafka only.
 	Properties map[string]string
+	// Ports, with Properties, are the names of further ports for listeners; ${PORT_NAME} stands for one in a property.
+	Ports []string
 	// Prepare, with Properties, is called before the first start with the directory of each node, to put key stores there,
 	// and returns arguments for the storage formatter, such as --add-scram.
 	Prepare func(dir string) (formatArgs []string, err error)
@@ -93,6 +95,29 @@ func (c *Cluster) Brokers() []string {
 
 // BrokerList is Brokers as the comma list that KAFKA_BROKERS takes.
 func (c *Cluster) BrokerList() string { return strings.Join(c.Brokers(), ",") }
+
+// Addr is the address of one of Options.Ports of the first node.
+func (c *Cluster) Addr(t testing.TB, name string) string {
+	t.Helper()
+	addr, err := c.apache.cluster.Addr(0, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// Tool runs a command-line tool of Apache Kafka, given by its class, and returns what it printed. It needs a cluster that
+// Properties made.
+func (c *Cluster) Tool(t testing.TB, class string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Wait)
+	defer cancel()
+	out, err := c.apache.cluster.Tool(ctx, class, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
 
 // Client returns a client of the cluster, closed when the test ends.
 func (c *Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {

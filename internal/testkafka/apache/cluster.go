@@ -41,9 +41,11 @@ type Options struct {
 	// Nodes is the number of brokers; 0 means 1.
 	Nodes int
 	// Properties are added to each node's server properties, and win over the defaults. In a value, ${DIR} stands for the
-	// node's directory and ${PORT} for the port of its client listener. A cluster that changes "listeners" keeps a listener
-	// named CONTROLLER on ${CONTROLLER_PORT}.
+	// node's directory, ${PORT} for the port of its client listener and ${PORT_NAME} for that of one of Ports. A cluster that
+	// changes "listeners" keeps a listener named CONTROLLER on ${CONTROLLER_PORT}.
 	Properties map[string]string
+	// Ports are the names of further ports that each node gets for listeners of Properties.
+	Ports []string
 	// Prepare is called with each node's directory before its storage is formatted, and returns further arguments for the
 	// formatter.
 	Prepare func(dir string) (formatArgs []string, err error)
@@ -105,7 +107,8 @@ func start(ctx context.Context, opts Options) (*Cluster, error) {
 
 func (c *Cluster) start(ctx context.Context) error {
 	opts := c.opts
-	ports, err := freePorts(2 * opts.Nodes)
+	each := 2 + len(opts.Ports)
+	ports, err := freePorts(each * opts.Nodes)
 	if err != nil {
 		return err
 	}
@@ -115,8 +118,12 @@ func (c *Cluster) start(ctx context.Context) error {
 			id:         i + 1,
 			dir:        filepath.Join(c.dir, "node-"+strconv.Itoa(i+1)),
 			jars:       opts.Jars,
-			port:       ports[2*i],
-			controller: ports[2*i+1],
+			port:       ports[each*i],
+			controller: ports[each*i+1],
+			more:       map[string]int{},
+		}
+		for j, name := range opts.Ports {
+			n.more[name] = ports[each*i+2+j]
 		}
 		c.nodes = append(c.nodes, n)
 		voters = append(voters, fmt.Sprintf("%d@%s:%d", n.id, host, n.controller))
@@ -190,7 +197,11 @@ func (c *Cluster) properties(n *node, voters []string) map[string]string {
 		"controller.quorum.fetch.timeout.ms":    "1000",
 	}
 	maps.Copy(p, c.opts.Properties)
-	replace := strings.NewReplacer("${DIR}", n.dir, "${PORT}", strconv.Itoa(n.port), "${CONTROLLER_PORT}", strconv.Itoa(n.controller))
+	names := []string{"${DIR}", n.dir, "${PORT}", strconv.Itoa(n.port), "${CONTROLLER_PORT}", strconv.Itoa(n.controller)}
+	for name, port := range n.more {
+		names = append(names, "${PORT_"+name+"}", strconv.Itoa(port))
+	}
+	replace := strings.NewReplacer(names...)
 	for k, v := range p {
 		p[k] = replace.Replace(v)
 	}
@@ -260,6 +271,28 @@ func (c *Cluster) Brokers() []string {
 		addrs = append(addrs, n.addr())
 	}
 	return addrs
+}
+
+// Addr is the address of one of Options.Ports of a node.
+func (c *Cluster) Addr(i int, name string) (string, error) {
+	n, err := c.node(i)
+	if err != nil {
+		return "", err
+	}
+	port, ok := n.more[name]
+	if !ok {
+		return "", fmt.Errorf("port %q is not in the options; there are %q", name, c.opts.Ports)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+// Tool runs a command-line tool of Apache Kafka, given by its class, and returns what it printed.
+func (c *Cluster) Tool(ctx context.Context, class string, args ...string) (string, error) {
+	out, err := c.nodes[0].java(ctx, "128m", append([]string{class}, args...)...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %q: %w:\n%s", class, args, err, out)
+	}
+	return string(out), nil
 }
 
 func (c *Cluster) node(i int) (*node, error) {

@@ -18,13 +18,14 @@ import (
 	"time"
 )
 
-// node is one broker and controller: a directory, two ports and, while it runs, a process group.
+// node is one broker and controller: a directory, its ports and, while it runs, a process group.
 type node struct {
 	id         int // node.id, from 1
 	dir        string
 	jars       string
 	port       int
 	controller int
+	more       map[string]int // further ports, by name
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd     // nil while it does not run

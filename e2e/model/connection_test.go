@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dashflow/dashstream/internal/streampb"
+	"github.com/dashflow/dashstream/internal/testclient"
 )
 
 // connection is a session on the wire, of any kind.
@@ -95,7 +96,7 @@ type sseClosed struct {
 func (e *sseClosed) Error() string { return "closed: " + e.text }
 
 func (c *client) connect(ctx context.Context, gw *gatewayProcess, kind string) (*connection, error) {
-	transport := &http.Transport{DialContext: c.w.net.dial, DisableKeepAlives: true, DisableCompression: true}
+	transport := &http.Transport{DialContext: testclient.Cut(c.w.net.dial), DisableKeepAlives: true, DisableCompression: true}
 	hc := &http.Client{Transport: transport}
 	if kind == "sse" {
 		return c.connectSSE(ctx, hc, gw)

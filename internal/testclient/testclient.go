@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -62,7 +63,10 @@ func Dial(t testing.TB, base, protocol string, header http.Header) *Client {
 // TryDial is Dial for a server that may not be there.
 func TryDial(t testing.TB, base, protocol string, header http.Header) (*Client, error) {
 	t.Helper()
-	conn, _, err := websocket.Dial(t.Context(), strings.Replace(base, "http", "ws", 1)+"/ws", &websocket.DialOptions{Subprotocols: []string{protocol}, HTTPHeader: header})
+	conn, _, err := websocket.Dial(t.Context(), strings.Replace(base, "http", "ws", 1)+"/ws", &websocket.DialOptions{
+		Subprotocols: []string{protocol}, HTTPHeader: header,
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: Cut((&net.Dialer{}).DialContext), DisableKeepAlives: true}},
+	})
 	if err != nil {
 		return nil, err
 	}

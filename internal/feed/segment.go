@@ -383,6 +383,7 @@ func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
 	x = recordIndex{thread: r.Key}
 	defer func() {
 		if recover() != nil {
+			*p = wire.Peeker{} // it may be half way
 			x = recordIndex{thread: r.Key}
 		}
 	}()

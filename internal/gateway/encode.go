@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/streampb"
-	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // encoding is how a session's frames look on the socket.
@@ -61,25 +59,30 @@ func appendWSHeader(b []byte, opcode byte, n int) []byte {
 	}
 }
 
-// frame encodes a frame for the socket.
+// frame encodes a frame of the gateway's own for the socket.
 func (e encoding) frame(f *streampb.ServerFrame) []byte {
+	b, err := e.encode(f)
+	if err != nil {
+		// Only a string that is not UTF-8 gets here, and all of ours are.
+		b, _ = e.encode(internalError())
+	}
+	return b
+}
+
+// encode encodes a frame for the socket. It fails where a string is not UTF-8.
+func (e encoding) encode(f *streampb.ServerFrame) ([]byte, error) {
 	if e == encodingProto {
 		n := proto.Size(f)
-		b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(appendWSHeader(make([]byte, 0, n+10), opBinary, n), f)
-		if err != nil {
-			// Only a string that is not UTF-8 gets here, and all of ours are.
-			return e.frame(internalError())
-		}
-		return b
+		return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(appendWSHeader(make([]byte, 0, n+10), opBinary, n), f)
 	}
 	body, err := marshalJSON(f)
 	if err != nil {
-		return e.frame(internalError())
+		return nil, err
 	}
 	if e == encodingJSON {
-		return append(appendWSHeader(make([]byte, 0, len(body)+10), opText, len(body)), body...)
+		return append(appendWSHeader(make([]byte, 0, len(body)+10), opText, len(body)), body...), nil
 	}
-	return sseEvent(eventName(f), body)
+	return sseEvent(eventName(f), body), nil
 }
 
 func internalError() *streampb.ServerFrame {
@@ -132,118 +135,6 @@ func eventName(f *streampb.ServerFrame) string {
 	default:
 		return "error"
 	}
-}
-
-// encoder makes the frames of segments.
-type encoder struct {
-	limits wire.Limits
-}
-
-// segment encodes the records that the filter selects, or nil when there is
-// nothing to tell. Without a filter a segment that has no records still tells
-// how far it goes.
-func (c encoder) segment(enc encoding, streamID string) func(*feed.Segment, *feed.Filter) ([]byte, int) {
-	return func(s *feed.Segment, f *feed.Filter) ([]byte, int) {
-		var records []*feed.Record
-		s.Matching(f, func(r *feed.Record) { records = append(records, r) })
-		if len(records) == 0 {
-			if f != nil {
-				return nil, 0
-			}
-			return enc.frame(&streampb.ServerFrame{Frame: &streampb.ServerFrame_Progress{Progress: &streampb.Progress{Cursor: movesPB(streamID, s.Moves)}}}), 0
-		}
-		if enc == encodingProto && !slices.ContainsFunc(records, c.tooLarge) {
-			return appendProtoBatch(records, streamID, s.Moves), len(records)
-		}
-		batch := &streampb.Batch{Cursor: movesPB(streamID, s.Moves), Records: make([]*streampb.Record, len(records))}
-		for i, r := range records {
-			if enc == encodingProto {
-				batch.Records[i] = c.stored(r)
-			} else {
-				batch.Records[i] = c.decoded(r)
-			}
-		}
-		frame := &streampb.ServerFrame{Frame: &streampb.ServerFrame_Batch{Batch: batch}}
-		b := enc.frame(frame)
-		// Numbers and names take more than what was counted before.
-		if limit := jsonLimit(c.limits); enc != encodingProto && len(records) == 1 && batch.Records[0].Message != nil && len(b) > limit+frameSpare(records[0]) {
-			batch.Records[0].Message, batch.Records[0].Error = nil, jsonError(records[0], limit)
-			b = enc.frame(frame)
-		}
-		return b, len(records)
-	}
-}
-
-// frameSpare is more than a JSON frame of one record takes beside its message and
-// the cursor of the few partitions that move with it.
-func frameSpare(r *feed.Record) int {
-	n := 64<<10 + len(r.Key)*2
-	for _, h := range r.Headers {
-		n += 6*len(h.Key) + 2*len(h.Value) + 64
-	}
-	return n
-}
-
-func (c encoder) tooLarge(r *feed.Record) bool { return len(r.Value) > c.limits.Framed }
-
-// place gives a record without its value.
-func place(r *feed.Record) *streampb.Record {
-	out := &streampb.Record{Partition: proto.Int32(r.Partition), Offset: proto.Int64(r.Offset), TimestampMs: proto.Int64(r.Timestamp), Key: r.Key}
-	for _, h := range r.Headers {
-		out.Headers = append(out.Headers, &streampb.RecordHeader{Key: strings.ToValidUTF8(h.Key, "\uFFFD"), Value: h.Value})
-	}
-	return out
-}
-
-// stored gives a record with its value as it is, unless that is above the
-// limit.
-func (c encoder) stored(r *feed.Record) *streampb.Record {
-	out := place(r)
-	if c.tooLarge(r) {
-		_, err := wire.Decode(r.Value, c.limits)
-		out.Error = recordError(r, err)
-		return out
-	}
-	out.Value = r.Value
-	return out
-}
-
-func recordError(r *feed.Record, err error) *streampb.RecordError {
-	return &streampb.RecordError{Reason: string(wire.ReasonOf(err)), Detail: clip(err.Error(), 512), ValueBytes: int64(len(r.Value))}
-}
-
-// decoded gives a record with its message, or with the reason why there is
-// none.
-func (c encoder) decoded(r *feed.Record) *streampb.Record {
-	out := place(r)
-	m, err := wire.Decode(r.Value, c.limits)
-	if err != nil {
-		out.Error = recordError(r, err)
-		return out
-	}
-	if limit := jsonLimit(c.limits); len(r.Value) > 0 && wire.DecodedSize(r.Value, c.limits.Decoded) > limit/8 && jsonExceeds(m.ProtoReflect(), limit) {
-		out.Error = jsonError(r, limit)
-		return out
-	}
-	out.Message = m
-	return out
-}
-
-// jsonError says that a record is too large on JSON alone.
-func jsonError(r *feed.Record, limit int) *streampb.RecordError {
-	return &streampb.RecordError{
-		Reason:     string(wire.ReasonTooLarge),
-		Detail:     fmt.Sprintf("as JSON the message takes more than %d bytes, the limit; the subprotocol %s carries it", limit, protocolProto),
-		ValueBytes: int64(len(r.Value)),
-	}
-}
-
-func movesPB(streamID string, moves []feed.Move) *streampb.Cursor {
-	c := &streampb.Cursor{StreamId: streamID, Partitions: make([]*streampb.PartitionOffset, len(moves))}
-	for i, m := range moves {
-		c.Partitions[i] = &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)}
-	}
-	return c
 }
 
 // Field numbers of stream.proto that appendProtoBatch writes by hand.

@@ -61,7 +61,7 @@ func TestProtoBatchEqualsTheGeneratedCode(t *testing.T) {
 
 func TestAnOversizeRecordIsShownAsSuch(t *testing.T) {
 	t.Parallel()
-	c := encoder{limits: wire.Limits{Framed: 100, Decoded: 100}}
+	c := newEncoder(wire.Limits{Framed: 100, Decoded: 100}, nil, nil)
 	for _, enc := range []encoding{encodingProto, encodingJSON} {
 		seg := &feed.Segment{
 			Records: []feed.Record{{Offset: 1, Value: make([]byte, 101)}, {Offset: 2, Value: []byte{0, 1}}},

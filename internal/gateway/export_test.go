@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 
+	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/feed"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // BreakEncoder has the encoding of a segment panic when a function says so. It is
@@ -18,6 +20,14 @@ func BreakEncoder(g *Gateway, breaks func() bool) {
 			return encode(enc, stream)(s, f)
 		}
 	}
+}
+
+// BreakRecords has the decoding of records replaced. It is called before the
+// gateway has clients.
+func BreakRecords(g *Gateway, decode func([]byte, wire.Limits) (*dashstreampb.DashStreamMessage, error)) {
+	e := newEncoder(g.cfg.Limits, g.metrics.recordFaults, g.log)
+	e.decode = decode
+	g.hub.encode = e.segment
 }
 
 // FillLarge takes all the room there is for large frames until release is called;

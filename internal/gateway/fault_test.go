@@ -3,15 +3,20 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/testclient"
 	"github.com/dashflow/dashstream/internal/testkafka"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // A panic while a segment was encoded left an empty frame behind: every later
@@ -54,4 +59,80 @@ func TestAPanicInTheEncoderCostsNobodyRecords(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A record at which the gateway fails each time kept ending the sessions of its
+// clients, which came back to it and never got further.
+func TestARecordThatCannotBeEncodedIsShownAsAnError(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"among others": "poison", "in a frame of its own": "poison" + strings.Repeat("x", 300_000), "above the limit": "poison" + strings.Repeat("x", 600_000),
+	} {
+		for fault, decode := range map[string]func(*dashstreampb.DashStreamMessage) *dashstreampb.DashStreamMessage{
+			"decoding panics": func(*dashstreampb.DashStreamMessage) *dashstreampb.DashStreamMessage { panic("broken on purpose") },
+			"no JSON": func(m *dashstreampb.DashStreamMessage) *dashstreampb.DashStreamMessage {
+				m.GetTokenChunk().Text = "\xff"
+				return m
+			},
+		} {
+			t.Run(name+", "+fault, func(t *testing.T) {
+				t.Parallel()
+				c := testkafka.Start(t, testkafka.Options{})
+				topic := c.Topic(t, 1)
+				var logged strings.Builder
+				s := startLogged(t, c.Brokers(), topic, slog.New(slog.NewTextHandler(&logged, nil)), func(cfg *gateway.Config) {
+					cfg.Limits = wire.Limits{Framed: 500_000, Decoded: 500_000}
+				})
+				gateway.BreakRecords(s.g, func(b []byte, l wire.Limits) (*dashstreampb.DashStreamMessage, error) {
+					m, err := wire.Decode(b, wire.DefaultLimits())
+					if err == nil && strings.HasPrefix(m.GetTokenChunk().GetText(), "poison") {
+						return decode(m), nil
+					}
+					return wire.Decode(b, l)
+				})
+				fill(t, c, topic, 1, 20)
+				// Uncompressed, so that it is as large as it is.
+				m, err := wire.Decode(message(t, "thread-0-0", "red", 21, text), wire.DefaultLimits())
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain, err := proto.Marshal(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stored := append([]byte{0}, plain...)
+				produce(t, c, &kgo.Record{Topic: topic, Key: []byte("thread-0-0"), Value: stored})
+				fill(t, c, topic, 1, 20)
+
+				pb := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+				js := testclient.Dial(t, s.URL, "dashstream.v1+json", nil)
+				for _, cl := range []*testclient.Client{pb, js} {
+					cl.Subscribe(testclient.Earliest(), nil)
+				}
+				clients := map[string]*testclient.Client{"proto": pb, "json": js, "sse": testclient.SSE(t, s.URL, "?from=earliest", "")}
+				for kind, cl := range clients {
+					cl.Until(kind, func() bool { return len(cl.Records) == 41 && cl.CaughtUp == 1 })
+					cl.Complete(41)
+					for i, r := range cl.Records {
+						e := r.GetError()
+						switch carried := cl == pb && len(stored) <= 500_000; {
+						case i == 20 && !carried:
+							if e.GetReason() != "internal" || e.GetValueBytes() != int64(len(stored)) || strings.Contains(e.GetDetail(), "poison") {
+								t.Errorf("%s: error %v, want internal with %d bytes", kind, e, len(stored))
+							}
+						case e != nil || (len(r.GetValue()) > 0) == (r.GetMessage() != nil):
+							t.Errorf("%s: record %d has error %v, a value of %d bytes, message %v", kind, i, e, len(r.GetValue()), r.GetMessage() != nil)
+						}
+					}
+				}
+				if n := value(t, s.reg, "websocket_record_faults_total"); n < 2 {
+					t.Errorf("%v faults were counted, want one for each of two encodings", n)
+				}
+				s.stop() // nobody logs any more
+				if text := logged.String(); !strings.Contains(text, "offset=20") || strings.Contains(text, "xxxx") {
+					t.Errorf("the log tells not which record it was, or too much: %.500s", text)
+				}
+			})
+		}
+	}
 }

@@ -52,7 +52,7 @@ type group struct {
 
 func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *metrics) *hub {
 	return &hub{
-		cfg: cfg, feed: f, log: log, metrics: m, encode: encoder{limits: cfg.Limits}.segment, large: newLargeFrames(largeFramesBytes), ctx: ctx,
+		cfg: cfg, feed: f, log: log, metrics: m, encode: newEncoder(cfg.Limits, m.recordFaults, log).segment, large: newLargeFrames(largeFramesBytes), ctx: ctx,
 		due:      make(chan []*session, 64),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},

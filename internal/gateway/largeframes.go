@@ -3,7 +3,6 @@ package gateway
 import (
 	"container/list"
 	"context"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -141,7 +140,7 @@ func (f *largeFrames) make(ctx context.Context, l *lease, encode func() []byte) 
 	if b, err, made := f.get(l); made {
 		return b, err // by another meanwhile
 	}
-	b, err := encodeLarge(encode)
+	b, err := contained(func() ([]byte, error) { return encode(), nil })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l.frame, l.broken, l.made = b, err, true
@@ -155,15 +154,6 @@ func (f *largeFrames) get(l *lease) (frame []byte, broken error, made bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return l.frame, l.broken, l.made
-}
-
-func encodeLarge(encode func() []byte) (frame []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			frame, err = nil, &feed.EncodeError{Panic: p, Stack: debug.Stack()}
-		}
-	}()
-	return encode(), nil
 }
 
 // release gives a lease back. A frame that was made stays while there is room.

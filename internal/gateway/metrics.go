@@ -37,6 +37,7 @@ type metrics struct {
 	bytesSent     prometheus.Counter
 	framesSent    [3]prometheus.Counter
 	sessionPanics prometheus.Counter
+	recordFaults  prometheus.Counter
 	largeTimeouts prometheus.Counter
 
 	messagesSent prometheus.Counter
@@ -94,6 +95,7 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		clients:          with.NewGauge(prometheus.GaugeOpts{Name: "websocket_connected_clients", Help: "Sessions now, WebSocket and server-sent events."}),
 		bytesSent:        counter("websocket_sent_bytes_total", "Bytes written to clients."),
 		largeTimeouts:    counter("websocket_large_record_timeouts_total", "Sessions ended because slower clients held all memory for large records for a minute. They resume without loss."),
+		recordFaults:     counter("websocket_record_faults_total", "Records that were shown as an error, since a fault of the gateway kept them from being encoded. One counts each time that a frame with it is made."),
 		sessionPanics:    counter("websocket_session_panics_total", "Sessions ended by a fault of the gateway."),
 		e2e: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "websocket_e2e_latency_ms",
@@ -189,7 +191,7 @@ func (o feedObserver) Segment(s *feed.Segment) {
 	good := 0
 	for i := range s.Records {
 		r := &s.Records[i]
-		pk, err := p.Peek(r.Value, o.limits)
+		pk, err := peek(&p, r, o.limits)
 		if err != nil {
 			o.m.messages.WithLabelValues("error").Inc()
 			o.m.decodeErrors.WithLabelValues(string(wire.ReasonOf(err))).Inc()
@@ -209,6 +211,18 @@ func (o feedObserver) Segment(s *feed.Segment) {
 		}
 	}
 	o.m.messages.WithLabelValues("success").Add(float64(good))
+}
+
+// peek makes an error of a panic: what a record does must not end the process, which
+// would meet it again after the next start.
+func peek(p *wire.Peeker, r *feed.Record, l wire.Limits) (pk wire.Peeked, err error) {
+	defer func() {
+		if recover() != nil {
+			*p = wire.Peeker{}
+			err = &wire.Error{Reason: wire.ReasonInternal, Detail: "the header cannot be read by a fault of the reader"}
+		}
+	}()
+	return p.Peek(r.Value, l)
 }
 
 // PartitionError counts a failure of one partition.

@@ -32,6 +32,8 @@ const (
 	ReasonInvalidJSON Reason = "invalid_json"
 	// ReasonInvalidID: an identifier of the wrong size.
 	ReasonInvalidID Reason = "invalid_id"
+	// ReasonInternal: a fault of the reader, not of the value.
+	ReasonInternal Reason = "internal"
 	// ReasonOther: an error that is not of this package.
 	ReasonOther Reason = "other"
 )
@@ -40,7 +42,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonEmpty, ReasonTooLarge, ReasonUnknownFraming, ReasonDecompress, ReasonMalformed, ReasonMissingHeader,
-		ReasonSchemaVersion, ReasonUnsupportedEncoding, ReasonInvalidJSON, ReasonInvalidID, ReasonOther,
+		ReasonSchemaVersion, ReasonUnsupportedEncoding, ReasonInvalidJSON, ReasonInvalidID, ReasonInternal, ReasonOther,
 	}
 }
 

@@ -14,11 +14,16 @@ import (
 	"github.com/dashflow/dashstream/internal/streampb"
 )
 
+// Opcodes of RFC 6455.
+const opBinary, opClose, opPing, opPong = 0x2, 0x8, 0x9, 0xa
+
 // subscriber is a WebSocket client that does no more than count.
 type subscriber struct {
 	conn net.Conn
 	in   *bufio.Reader
+	// buf holds the last message, until the next is read.
 	buf  []byte
+	last []byte
 	// records counts those received; onRecord, when set, sees each value.
 	records  int
 	onRecord func(value []byte)
@@ -49,13 +54,17 @@ func (s *subscriber) subscribe(sub *streampb.Subscribe) error {
 	if err != nil {
 		return err
 	}
+	return s.send(opBinary, b)
+}
+
+func (s *subscriber) send(opcode byte, b []byte) error {
 	// A mask of zeros leaves the payload as it is.
-	h := []byte{0x82, 0x80 | byte(len(b)), 0, 0, 0, 0}
+	h := []byte{0x80 | opcode, 0x80 | byte(len(b)), 0, 0, 0, 0}
 	if len(b) >= 126 {
-		h = append([]byte{0x82, 0x80 | 126}, binary.BigEndian.AppendUint16(nil, uint16(len(b)))...)
+		h = append([]byte{0x80 | opcode, 0x80 | 126}, binary.BigEndian.AppendUint16(nil, uint16(len(b)))...)
 		h = append(h, 0, 0, 0, 0)
 	}
-	_, err = s.conn.Write(append(h, b...))
+	_, err := s.conn.Write(append(h, b...))
 	return err
 }
 
@@ -65,7 +74,7 @@ func (s *subscriber) next() (protowire.Number, error) {
 	if _, err := io.ReadFull(s.in, h[:2]); err != nil {
 		return 0, err
 	}
-	n := uint64(h[1])
+	opcode, n := h[0]&0x0f, uint64(h[1])
 	switch n {
 	case 126:
 		if _, err := io.ReadFull(s.in, h[:2]); err != nil {
@@ -82,11 +91,15 @@ func (s *subscriber) next() (protowire.Number, error) {
 		s.buf = make([]byte, n)
 	}
 	b := s.buf[:n]
+	s.last = b
 	if _, err := io.ReadFull(s.in, b); err != nil {
 		return 0, err
 	}
-	if h[0]&0x0f != 0x2 && n == 0 {
-		return 0, nil // a ping
+	switch {
+	case opcode == opClose && n >= 2:
+		return 0, fmt.Errorf("closed with code %d %s", binary.BigEndian.Uint16(b), b[2:])
+	case opcode == opPing:
+		return 0, s.send(opPong, b)
 	}
 	field, typ, m := protowire.ConsumeTag(b)
 	if m < 0 || typ != protowire.BytesType {
@@ -96,7 +109,7 @@ func (s *subscriber) next() (protowire.Number, error) {
 	if k < 0 {
 		return 0, protowire.ParseError(k)
 	}
-	if field == 3 { // batch
+	if field == fieldBatch {
 		if err := s.batch(body); err != nil {
 			return 0, err
 		}
@@ -154,4 +167,21 @@ func (s *subscriber) until(field protowire.Number) error {
 			return err
 		}
 	}
+}
+
+// hello returns what a gateway says of its stream.
+func hello(addr string) (*streampb.Hello, error) {
+	s, err := dial(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = s.conn.Close() }()
+	if err := s.until(fieldHello); err != nil {
+		return nil, err
+	}
+	var f streampb.ServerFrame
+	if err := proto.Unmarshal(s.last, &f); err != nil {
+		return nil, err
+	}
+	return f.GetHello(), nil
 }

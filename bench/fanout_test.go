@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +18,12 @@ import (
 	"github.com/dashflow/dashstream/internal/wire"
 )
 
-const fieldCaughtUp = 5
+// Fields of a ServerFrame.
+const (
+	fieldHello    = 1
+	fieldBatch    = 3
+	fieldCaughtUp = 5
+)
 
 func frameOf(f *streampb.ServerFrame) []byte {
 	body, err := proto.Marshal(f)
@@ -66,7 +69,7 @@ func batches(records, size int) [][]byte {
 	return out
 }
 
-// audience connects clients and has each wait for what reached gives.
+// audience connects clients and returns once each has caught up.
 func audience(b *testing.B, addr string, n int, sub func(i int) *streampb.Subscribe) []*subscriber {
 	b.Helper()
 	out := make([]*subscriber, n)
@@ -83,10 +86,16 @@ func audience(b *testing.B, addr string, n int, sub func(i int) *streampb.Subscr
 		}
 		out[i] = s
 	}
-	for _, s := range out {
-		if err := s.until(fieldCaughtUp); err != nil {
-			b.Fatal(err)
-		}
+	var wg sync.WaitGroup
+	for i, s := range out {
+		wg.Go(func() {
+			if err := s.until(fieldCaughtUp); err != nil {
+				b.Errorf("client %d: %v", i, err)
+			}
+		})
+	}
+	if wg.Wait(); b.Failed() {
+		b.FailNow()
 	}
 	return out
 }
@@ -162,105 +171,6 @@ func BenchmarkBurst(b *testing.B) {
 		if bare > 0 {
 			b.ReportMetric(cpu/bare, "CPU/bare")
 		}
+		s.reportPeak(b)
 	})
-}
-
-// BenchmarkSteady sends 200 records a second to 1,000 clients.
-func BenchmarkSteady(b *testing.B) {
-	const rate, clients, seconds = 200, 1000, 5
-	c := testkafka.Start(b, testkafka.Options{})
-	topic := c.Topic(b, 3)
-	cl := c.Client(b, kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0))
-	s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
-	cs := audience(b, s.addr, clients, latest)
-	var mu sync.Mutex
-	var latencies []time.Duration
-	var n atomic.Int64
-	for i, x := range cs {
-		x.onRecord = func(v []byte) {
-			// One client in ten is timed; all are counted.
-			if n.Add(1); i%10 == 0 {
-				p, err := wire.Peek(v, wire.DefaultLimits())
-				if err == nil {
-					d := time.Since(time.UnixMicro(p.TimestampUS))
-					mu.Lock()
-					latencies = append(latencies, d)
-					mu.Unlock()
-				}
-			}
-		}
-	}
-	before := s.usage(b)
-	rounds := 0
-	for b.Loop() {
-		rounds++
-		wg := receive(b, cs, func(int) int { return rate * seconds * rounds })
-		tick := time.NewTicker(time.Second / rate)
-		for range rate * seconds {
-			<-tick.C
-			th := fmt.Sprintf("thread-%d", n.Load()%50)
-			cl.Produce(context.Background(), &kgo.Record{Key: []byte(th), Value: value(th, 300)}, nil)
-		}
-		tick.Stop()
-		wg.Wait()
-	}
-	slices.Sort(latencies)
-	b.ReportMetric(float64(latencies[len(latencies)*99/100].Microseconds())/1000, "p99-ms")
-	b.ReportMetric(float64(latencies[len(latencies)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric((s.usage(b).CPU-before.CPU)/float64(n.Load())*1e6, "server-CPU-s/Mdeliveries")
-}
-
-// BenchmarkIdle holds 5,000 clients.
-func BenchmarkIdle(b *testing.B) {
-	const clients = 5000
-	c := testkafka.Start(b, testkafka.Options{})
-	topic := c.Topic(b, 3)
-	s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
-	audience(b, s.addr, 1, latest)
-	before := s.usage(b)
-	for b.Loop() {
-		audience(b, s.addr, clients, latest)
-	}
-	after := s.usage(b)
-	b.ReportMetric(float64(after.Heap-before.Heap)/float64(clients*b.N)/1024, "heap+stack-KiB/client")
-	b.ReportMetric(float64(after.RSS-before.RSS)/float64(clients*b.N)/1024, "RSS-KiB/client")
-}
-
-// BenchmarkBacklog reads a backlog into one client.
-func BenchmarkBacklog(b *testing.B) {
-	const records = 300_000
-	c := testkafka.Start(b, testkafka.Options{})
-	topic := c.Topic(b, 3)
-	cl := c.Client(b, kgo.DefaultProduceTopic(topic))
-	recs := make([]*kgo.Record, records/10)
-	for range 10 {
-		for i := range recs {
-			th := fmt.Sprintf("thread-%d", i%50)
-			recs[i] = &kgo.Record{Key: []byte(th), Value: value(th, 300)}
-		}
-		if err := cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
-			b.Fatal(err)
-		}
-	}
-	var elapsed time.Duration
-	for b.Loop() {
-		s := startServer(b, "gateway", "BROKERS="+c.BrokerList(), "TOPIC="+topic)
-		x, err := dial(s.addr)
-		if err != nil {
-			b.Fatal(err)
-		}
-		start := time.Now()
-		if err := x.subscribe(&streampb.Subscribe{Start: &streampb.Start{From: &streampb.Start_Earliest{Earliest: true}}}); err != nil {
-			b.Fatal(err)
-		}
-		if err := x.until(fieldCaughtUp); err != nil {
-			b.Fatal(err)
-		}
-		elapsed += time.Since(start)
-		if x.records != records {
-			b.Fatalf("%d records, want %d", x.records, records)
-		}
-		_ = x.conn.Close()
-	}
-	b.ReportMetric(records*float64(b.N)/elapsed.Seconds(), "records/s")
 }

@@ -11,13 +11,16 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dashflow/dashstream/internal/feed"
 	"github.com/dashflow/dashstream/internal/gateway"
@@ -40,14 +43,33 @@ func TestMain(m *testing.M) {
 
 // usage is what a server says of itself.
 type usage struct {
-	CPU  float64 // seconds, user and system
-	RSS  int64   // bytes, now
-	Heap int64   // bytes in use after a collection
+	CPU     float64 // seconds, user and system
+	RSS     int64   // bytes, now
+	Peak    int64   // bytes, the most that RSS ever was
+	Heap    int64   // bytes in use after a collection
+	Fetched int64   // bytes of fetch responses
 }
+
+// fetched counts the bytes of fetch responses.
+type fetched struct{ bytes atomic.Int64 }
+
+// OnBrokerRead implements kgo.HookBrokerRead.
+func (f *fetched) OnBrokerRead(_ kgo.BrokerMetadata, key int16, n int, _, _ time.Duration, _ error) {
+	if key == kmsg.Fetch.Int16() {
+		f.bytes.Add(int64(n))
+	}
+}
+
+var fromKafka fetched
 
 // serve runs a server: it prints its address, answers each line on standard
 // input with its usage, and ends with the input.
 func serve(start func(commands <-chan string) (addr string, err error)) {
+	stop, err := profile()
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
 	commands := make(chan string)
 	addr, err := start(commands)
 	if err != nil {
@@ -65,13 +87,34 @@ func serve(start func(commands <-chan string) (addr string, err error)) {
 		b, _ := json.Marshal(measure())
 		fmt.Println(string(b))
 	}
+	stop()
 	os.Exit(0)
+}
+
+// profile writes a CPU profile of the server into the directory that
+// DASHSTREAM_BENCH_PROFILES names, if it names one.
+func profile() (stop func(), err error) {
+	dir := os.Getenv("DASHSTREAM_BENCH_PROFILES")
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.CreateTemp(dir, os.Getenv(roleEnv)+"-*.pprof")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
 }
 
 func measure() usage {
 	var ru syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
-	u := usage{CPU: time.Duration(ru.Utime.Nano() + ru.Stime.Nano()).Seconds()}
+	u := usage{Fetched: fromKafka.bytes.Load(), CPU: time.Duration(ru.Utime.Nano() + ru.Stime.Nano()).Seconds()}
 	runtime.GC()
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
@@ -82,13 +125,21 @@ func measure() usage {
 			u.RSS = rss * int64(os.Getpagesize())
 		}
 	}
+	if b, err := os.ReadFile("/proc/self/status"); err == nil {
+		if _, after, ok := strings.Cut(string(b), "VmHWM:"); ok {
+			var kib int64
+			if _, err := fmt.Sscan(after, &kib); err == nil {
+				u.Peak = kib << 10
+			}
+		}
+	}
 	return u
 }
 
 func serveGateway(commands <-chan string) (string, error) {
 	cfg := gateway.DefaultConfig(os.Getenv("TOPIC"))
 	cfg.MaxConnections, cfg.MaxConnectionsPerIP = 100_000, 100_000
-	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(os.Getenv("BROKERS"))}}})
+	g, err := gateway.New(cfg, gateway.Deps{Feed: feed.Deps{Options: []kgo.Opt{kgo.SeedBrokers(os.Getenv("BROKERS")), kgo.WithHooks(&fromKafka)}}})
 	if err != nil {
 		return "", err
 	}
@@ -223,4 +274,10 @@ func (s *server) usage(b *testing.B) usage {
 		b.Fatal(err)
 	}
 	return u
+}
+
+// reportPeak reports the most memory that the server ever had.
+func (s *server) reportPeak(b *testing.B) {
+	b.Helper()
+	b.ReportMetric(float64(s.usage(b).Peak)/(1<<20), "peak-RSS-MiB")
 }

@@ -34,9 +34,10 @@ type Config struct {
 	// RequestTimeout bounds every request to a broker, long polling not
 	// counted.
 	RequestTimeout time.Duration
-	// Linger returns how long to collect records after some came. It is asked
-	// each time, so that it can follow the number of clients.
-	Linger func() time.Duration
+	// Linger returns how long to collect records after some came that do not fill
+	// a segment. It is asked each time, with the number of brokers that are read,
+	// so that it can follow what the records cost those who get them.
+	Linger func(readers int) time.Duration
 }
 
 // DefaultConfig returns the configuration that a gateway uses unless told
@@ -45,7 +46,7 @@ func DefaultConfig(topic string) Config {
 	return Config{
 		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20, BatchBytes: 64 << 20,
 		RefreshInterval: 5 * time.Second, RequestTimeout: 10 * time.Second,
-		Linger: func() time.Duration { return 0 },
+		Linger: func(int) time.Duration { return 0 },
 	}
 }
 

@@ -187,8 +187,8 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerL
 			continue
 		}
 		loop.answered()
-		if s.take(ctx, answers) {
-			if d := s.f.cfg.Linger(); d > 0 {
+		if n := s.take(ctx, answers); 0 < n && n < segmentBytes {
+			if d := s.f.cfg.Linger(s.readers()); d > 0 {
 				select {
 				case <-ctx.Done():
 				case <-time.After(d):
@@ -207,19 +207,25 @@ func (s *supervisor) requestFailed(positions []fetchPosition, err error) {
 	s.look()
 }
 
-// take applies the answers of one response and reports whether there were
-// records.
-func (s *supervisor) take(ctx context.Context, answers []fetched) bool {
-	segs := s.g.advance(answers)
-	for _, seg := range segs {
+// readers returns how many brokers are read.
+func (s *supervisor) readers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running)
+}
+
+// take applies the answers of one response and returns the size of its records.
+func (s *supervisor) take(ctx context.Context, answers []fetched) (decoded int) {
+	for _, seg := range s.g.advance(answers) {
 		s.f.observer.Segment(seg)
+		decoded += seg.Decoded()
 	}
 	for _, a := range answers {
 		if a.err != nil {
 			s.handle(ctx, a)
 		}
 	}
-	return len(segs) > 0
+	return decoded
 }
 
 // handle decides what a partition's error means.

@@ -124,7 +124,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		deps.Registerer = prometheus.NewRegistry()
 	}
 	m := newMetrics(deps.Registerer, time.Now())
-	cfg.Feed.Linger = func() time.Duration { return 0 }
+	cfg.Feed.Linger = func(int) time.Duration { return 0 }
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -151,16 +151,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	return g, nil
 }
 
-// manyClients is from how many sessions on a few milliseconds are traded for
-// fewer writes.
-const manyClients = 64
-
-func (g *Gateway) linger() time.Duration {
-	if g.hub.count.Load() < manyClients {
-		return 0
-	}
-	return 5 * time.Millisecond
-}
+func (g *Gateway) linger(readers int) time.Duration { return g.hub.pace.linger(time.Now(), readers) }
 
 // Feed returns the log as the gateway reads it.
 func (g *Gateway) Feed() *feed.Feed { return g.feed }

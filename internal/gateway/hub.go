@@ -30,6 +30,7 @@ type hub struct {
 
 	filters feed.Filters
 	due     chan []*session
+	pace    pace
 
 	count atomic.Int64
 
@@ -74,6 +75,7 @@ func (h *hub) run(ctx context.Context) {
 		if err != nil {
 			break
 		}
+		h.pace.rounds.Add(1)
 		h.dispatch(ctx, h.concerned(segs, all))
 	}
 	wg.Wait()
@@ -98,10 +100,12 @@ func (h *hub) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case batch := <-h.due:
+			began := time.Now()
 			for _, s := range batch {
 				s.workFast(&out)
 			}
 			out.reset()
+			h.pace.busy.Add(int64(time.Since(began)))
 		}
 	}
 }

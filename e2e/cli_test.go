@@ -13,25 +13,27 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dashflow/dashstream/internal/testprocess"
 )
 
 // A ready file that a killed process left does not speak for the next one, and an orderly end leaves none.
 func TestReadyFileOfAKilledProcess(t *testing.T) {
 	t.Parallel()
 	dir, ready := t.TempDir(), filepath.Join(t.TempDir(), "ready.json")
-	start := func() *process {
-		p := run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready, "--demo", "--demo-seed", "1")
-		eventually(t, "the process is ready", func() error {
+	start := func() *testprocess.Process {
+		p := testprocess.Run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready, "--demo", "--demo-seed", "1")
+		testprocess.Eventually(t, "the process is ready", func() error {
 			raw, err := os.ReadFile(ready)
 			if err != nil {
 				return err
 			}
-			var s server
+			var s testprocess.Server
 			if err := json.Unmarshal(raw, &s); err != nil {
 				return err
 			}
-			if s.PID != p.cmd.Process.Pid {
-				return fmt.Errorf("the file names process %d, want %d", s.PID, p.cmd.Process.Pid)
+			if s.PID != p.Cmd.Process.Pid {
+				return fmt.Errorf("the file names process %d, want %d", s.PID, p.Cmd.Process.Pid)
 			}
 			return nil
 		})
@@ -39,19 +41,19 @@ func TestReadyFileOfAKilledProcess(t *testing.T) {
 	}
 	first := start()
 	// One that cannot start leaves alone what another has written there.
-	second := run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready)
-	if code := second.wait(); code != 5 {
+	second := testprocess.Run(t, nil, "up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--ready-file", ready)
+	if code := second.Wait(); code != 5 {
 		t.Errorf("a second process on one data directory: exit code %d, want 5", code)
 	}
-	if raw, err := os.ReadFile(ready); err != nil || !strings.Contains(string(raw), fmt.Sprintf(`"pid":%d,`, first.cmd.Process.Pid)) {
+	if raw, err := os.ReadFile(ready); err != nil || !strings.Contains(string(raw), fmt.Sprintf(`"pid":%d,`, first.Cmd.Process.Pid)) {
 		t.Errorf("the first process runs, and its ready file holds %q: %v", raw, err)
 	}
-	first.kill()
+	first.Kill()
 	if _, err := os.Stat(ready); err != nil {
 		t.Fatalf("a killed process cannot have removed its file: %v", err)
 	}
 	p := start()
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("stopped in the middle of a demo: exit code %d, want 0", code)
 	}
 	if _, err := os.Stat(ready); !errors.Is(err, fs.ErrNotExist) {
@@ -67,25 +69,25 @@ func TestTailIsStoppedWhileItConnects(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	p := run(t, nil, "tail", "--brokers", ln.Addr().String())
+	p := testprocess.Run(t, nil, "tail", "--brokers", ln.Addr().String())
 	conn, err := ln.Accept() // it waits for an answer now
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if code := p.stop(); code != 0 || strings.Contains(p.errs.String(), "error") {
-		t.Errorf("exit code %d, want 0; it said:\n%s", code, p.errs)
+	if code := p.Stop(); code != 0 || strings.Contains(p.Errs.String(), "error") {
+		t.Errorf("exit code %d, want 0; it said:\n%s", code, p.Errs)
 	}
 }
 
 // A reader that has enough ends the tail, as head does, without a word about it.
 func TestTailEndsWithItsReader(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	agent(producer(t, s.Kafka), "thread", 2000)
-	cmd := exec.CommandContext(t.Context(), binary, "tail", "--brokers", s.Kafka, "--from", "earliest", "--output", "json")
+	cmd := exec.CommandContext(t.Context(), testprocess.Binary(), "tail", "--brokers", s.Kafka, "--from", "earliest", "--output", "json")
 	cmd.Env = []string{"HOME=" + t.TempDir()}
-	errs := &lockedBuffer{}
+	errs := &testprocess.Buffer{}
 	cmd.Stderr = errs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -106,7 +108,7 @@ func TestTailEndsWithItsReader(t *testing.T) {
 	agent(producer(t, s.Kafka), "another", 2000)
 	select {
 	case <-ended:
-	case <-time.After(patience):
+	case <-time.After(testprocess.Patience):
 		t.Fatal("the tail goes on without a reader")
 	}
 	if errs.String() != "" {

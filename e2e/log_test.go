@@ -14,6 +14,7 @@ import (
 
 	"github.com/dashflow/dashstream/internal/streampb"
 	"github.com/dashflow/dashstream/internal/testclient"
+	"github.com/dashflow/dashstream/internal/testprocess"
 )
 
 func admin(t *testing.T, kafka string) *kadm.Client {
@@ -39,7 +40,7 @@ func put(t *testing.T, kafka string, partition int32, values ...string) {
 		records[i] = &kgo.Record{Partition: partition, Key: []byte("k"), Value: []byte(v)}
 	}
 	// A topic that was just made may not be known to this client yet.
-	eventually(t, "write", func() error {
+	testprocess.Eventually(t, "write", func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		err := cl.ProduceSync(ctx, records...).FirstErr()
@@ -65,12 +66,12 @@ func several(n int) []string {
 }
 
 // everyone is a client of each kind, reading from the start.
-func everyone(t *testing.T, s *server) map[string]*testclient.Client {
+func everyone(t *testing.T, s *testprocess.Server) map[string]*testclient.Client {
 	t.Helper()
 	out := map[string]*testclient.Client{
-		"proto": testclient.Dial(t, s.url(), "dashstream.v1+proto", nil),
-		"json":  testclient.Dial(t, s.url(), "dashstream.v1+json", nil),
-		"sse":   testclient.SSE(t, s.url(), "?from=earliest", ""),
+		"proto": testclient.Dial(t, s.URL(), "dashstream.v1+proto", nil),
+		"json":  testclient.Dial(t, s.URL(), "dashstream.v1+json", nil),
+		"sse":   testclient.SSE(t, s.URL(), "?from=earliest", ""),
 	}
 	out["proto"].Subscribe(testclient.Earliest(), nil)
 	out["json"].Subscribe(testclient.Earliest(), nil)
@@ -79,9 +80,9 @@ func everyone(t *testing.T, s *server) map[string]*testclient.Client {
 
 func TestRetentionUnderReadingClients(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	put(t, s.Kafka, 0, several(100)...)
-	before := testclient.Dial(t, s.url(), "dashstream.v1+proto", nil)
+	before := testclient.Dial(t, s.URL(), "dashstream.v1+proto", nil)
 	before.Subscribe(testclient.Earliest(), nil)
 	before.Until("caught up", func() bool { return before.CaughtUp == 1 })
 	start := before.Resume()
@@ -95,7 +96,7 @@ func TestRetentionUnderReadingClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What the gateway still holds in memory, it still delivers.
-	same := testclient.Dial(t, s.url(), "dashstream.v1+proto", nil)
+	same := testclient.Dial(t, s.URL(), "dashstream.v1+proto", nil)
 	same.Subscribe(start, nil)
 	same.Until("caught up", func() bool { return same.CaughtUp == 1 })
 	gone := int64(0)
@@ -106,28 +107,28 @@ func TestRetentionUnderReadingClients(t *testing.T) {
 		t.Errorf("%d records and %d offsets in gaps, want 100 in all", len(same.Records), gone)
 	}
 	// One that has just started can only tell.
-	g := serve(t, []string{"KAFKA_BROKERS=" + s.Kafka}, "gateway", "--listen", "127.0.0.1:0")
-	c := testclient.Dial(t, g.url(), "dashstream.v1+json", nil)
+	g := testprocess.Serve(t, []string{"KAFKA_BROKERS=" + s.Kafka}, "gateway", "--listen", "127.0.0.1:0")
+	c := testclient.Dial(t, g.URL(), "dashstream.v1+json", nil)
 	c.Subscribe(start, nil)
 	c.Until("caught up", func() bool { return c.CaughtUp == 1 })
 	if len(c.Gaps) != 1 || c.Gaps[0].GetFrom() != 0 || c.Gaps[0].GetTo() != 40 || c.Gaps[0].GetReason() != streampb.Gap_REASON_RETENTION || len(c.Records) != 60 {
 		t.Errorf("gaps %v and %d records, want offsets 0 to 40 gone and 60 records", c.Gaps, len(c.Records))
 	}
-	tail := run(t, nil, "tail", "--brokers", s.Kafka, "--from", c.StreamID+":0=10", "--no-follow", "-o", "json")
-	if code := tail.wait(); code != 0 || len(parseLines(t, tail.out.String())) != 60 || !strings.Contains(tail.errs.String(), "partition 0 offsets 10 to 39 will not come") {
-		t.Errorf("tail ended with %d, %d lines, said %q", code, len(parseLines(t, tail.out.String())), tail.errs)
+	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", c.StreamID+":0=10", "--no-follow", "-o", "json")
+	if code := tail.Wait(); code != 0 || len(parseLines(t, tail.Out.String())) != 60 || !strings.Contains(tail.Errs.String(), "partition 0 offsets 10 to 39 will not come") {
+		t.Errorf("tail ended with %d, %d lines, said %q", code, len(parseLines(t, tail.Out.String())), tail.Errs)
 	}
 }
 
 func TestPartitionGrowthUnderReadingClients(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	put(t, s.Kafka, 0, several(5)...)
 	all := everyone(t, s)
 	for name, c := range all {
 		c.Until(name, func() bool { return c.CaughtUp == 1 })
 	}
-	tail := run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--count", "15", "-o", "json")
+	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--count", "15", "-o", "json")
 	if _, err := admin(t, s.Kafka).UpdatePartitions(t.Context(), partitions+1, topic); err != nil {
 		t.Fatal(err)
 	}
@@ -136,14 +137,14 @@ func TestPartitionGrowthUnderReadingClients(t *testing.T) {
 		c.Until(name, func() bool { return len(c.Records) == 15 })
 		c.Complete(5, 0, 0, 10)
 	}
-	if code := tail.wait(); code != 0 || len(parseLines(t, tail.out.String())) != 15 {
-		t.Errorf("tail ended with %d and printed %q", code, tail.out)
+	if code := tail.Wait(); code != 0 || len(parseLines(t, tail.Out.String())) != 15 {
+		t.Errorf("tail ended with %d and printed %q", code, tail.Out)
 	}
 }
 
 func TestTopicRecreationUnderReadingClients(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	put(t, s.Kafka, 1, several(20)...)
 	all := everyone(t, s)
 	for name, c := range all {
@@ -154,9 +155,9 @@ func TestTopicRecreationUnderReadingClients(t *testing.T) {
 	if _, err := adm.DeleteTopic(t.Context(), topic); err != nil {
 		t.Fatal(err)
 	}
-	ensure := run(t, nil, "topics", "ensure", "--brokers", s.Kafka, "--profile", "embedded")
-	if code := ensure.wait(); code != 0 {
-		t.Fatalf("topics ensure ended with %d: %s", code, ensure.errs)
+	ensure := testprocess.Run(t, nil, "topics", "ensure", "--brokers", s.Kafka, "--profile", "embedded")
+	if code := ensure.Wait(); code != 0 {
+		t.Fatalf("topics ensure ended with %d: %s", code, ensure.Errs)
 	}
 	put(t, s.Kafka, 1, several(7)...)
 	for name, c := range all {
@@ -166,7 +167,7 @@ func TestTopicRecreationUnderReadingClients(t *testing.T) {
 			t.Errorf("%s: reset %v", name, c.Resets[0])
 		}
 	}
-	late := testclient.Dial(t, s.url(), "dashstream.v1+proto", nil)
+	late := testclient.Dial(t, s.URL(), "dashstream.v1+proto", nil)
 	late.Subscribe(old, nil)
 	late.Until("caught up", func() bool { return late.CaughtUp == 1 })
 	late.Complete(0, 7, 0)
@@ -177,19 +178,19 @@ func TestTopicRecreationUnderReadingClients(t *testing.T) {
 
 func TestAnUnreadableRecordAmongGoodOnes(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	agent(producer(t, s.Kafka), "good", 3)
 	put(t, s.Kafka, 0, "not a frame", "", "\x00\xff", "\x01\x28\xb5\x2f\xfd")
-	tail := run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--count", "9", "-o", "json")
-	if code := tail.wait(); code != 0 {
-		t.Fatalf("tail ended with %d: %s", code, tail.errs)
+	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--count", "9", "-o", "json")
+	if code := tail.Wait(); code != 0 {
+		t.Fatalf("tail ended with %d: %s", code, tail.Errs)
 	}
 	for _, reason := range []string{"unknown_framing", "empty", "malformed", "decompress"} {
-		if !strings.Contains(tail.out.String(), `"reason":"`+reason+`"`) {
-			t.Errorf("tail does not show %s: %s", reason, tail.out)
+		if !strings.Contains(tail.Out.String(), `"reason":"`+reason+`"`) {
+			t.Errorf("tail does not show %s: %s", reason, tail.Out)
 		}
 	}
-	js := testclient.Dial(t, s.url(), "dashstream.v1+json", nil)
+	js := testclient.Dial(t, s.URL(), "dashstream.v1+json", nil)
 	js.Subscribe(testclient.Earliest(), nil)
 	js.Until("caught up", func() bool { return js.CaughtUp == 1 })
 	bad := 0

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +21,8 @@ import (
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/streampb"
 	"github.com/dashflow/dashstream/internal/testclient"
+	"github.com/dashflow/dashstream/internal/testlog"
+	"github.com/dashflow/dashstream/internal/testprocess"
 	"github.com/dashflow/dashstream/internal/wire"
 )
 
@@ -50,94 +51,13 @@ func agent(p *dashstream.Producer, thread string, n int) {
 	run.End(nil)
 }
 
-// place is where a record lies.
-type place struct {
-	partition int32
-	offset    int64
-}
-
-// entry is what the log says of a record.
-type entry struct {
-	thread   string
-	sequence uint64
-	value    string
-}
-
-// readLog reads the whole topic with a reader that shares no code with ours.
-func readLog(t *testing.T, kafka string) map[place]entry {
-	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(kafka))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := 0
-	offsets := map[int32]kgo.Offset{}
-	ends.Each(func(o kadm.ListedOffset) {
-		want += int(o.Offset)
-		offsets[o.Partition] = kgo.NewOffset().AtStart()
-	})
-	reader, err := kgo.NewClient(kgo.SeedBrokers(kafka), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	out := map[place]entry{}
-	for len(out) < want {
-		fs := reader.PollFetches(ctx)
-		if err := fs.Err(); err != nil {
-			t.Fatal(err)
-		}
-		fs.EachRecord(func(r *kgo.Record) {
-			m, err := wire.Decode(r.Value, wire.DefaultLimits())
-			if err != nil {
-				t.Fatalf("partition %d offset %d: %v", r.Partition, r.Offset, err)
-			}
-			h := wire.HeaderOf(m)
-			out[place{r.Partition, r.Offset}] = entry{h.GetThreadId(), h.GetSequence(), string(r.Value)}
-		})
-	}
-	return out
-}
-
-// counts gives the number of records by partition.
-func counts(log map[place]entry) []int64 {
-	out := make([]int64, partitions)
-	for p := range log {
-		out[p.partition]++
-	}
-	return out
-}
-
 // contiguous fails unless the sequences of each thread are 1 to n in the order
-// of the log, but for the numbers that the producer says it lost.
-func contiguous(t *testing.T, log map[place]entry, lost uint64) {
+// of the log, but for as many numbers as the producer says it lost.
+func contiguous(t *testing.T, log testlog.Log, lost uint64) {
 	t.Helper()
-	places := make([]place, 0, len(log))
-	for p := range log {
-		places = append(places, p)
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		if a.partition != b.partition {
-			return int(a.partition - b.partition)
-		}
-		return int(a.offset - b.offset)
-	})
-	last := map[string]uint64{}
-	missing := uint64(0)
-	for _, p := range places {
-		e := log[p]
-		if e.sequence <= last[e.thread] {
-			t.Fatalf("thread %s: sequence %d after %d at %v", e.thread, e.sequence, last[e.thread], p)
-		}
-		missing += e.sequence - last[e.thread] - 1
-		last[e.thread] = e.sequence
+	missing, err := log.Missing(func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
 	}
 	if missing > lost {
 		t.Errorf("%d sequence numbers are missing, the producer counts %d lost", missing, lost)
@@ -146,12 +66,12 @@ func contiguous(t *testing.T, log map[place]entry, lost uint64) {
 
 func TestTheSameStreamEverywhere(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	// tail begins at the live end and loses nothing of what comes while it
 	// connects.
 	const threads, events = 6, 50
 	total := threads * (events + 2)
-	tail := run(t, nil, "tail", "--brokers", s.Kafka, "--count", fmt.Sprint(total), "--output", "json")
+	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--count", fmt.Sprint(total), "--output", "json")
 	p := producer(t, s.Kafka)
 	var wg sync.WaitGroup
 	for i := range threads {
@@ -161,19 +81,23 @@ func TestTheSameStreamEverywhere(t *testing.T) {
 	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	log := readLog(t, s.Kafka)
-	if len(log) != total {
-		t.Fatalf("the log holds %d records, want %d", len(log), total)
+	log := testlog.Read(t, s.Kafka, topic)
+	if log.Len() != total {
+		t.Fatalf("the log holds %d records, want %d", log.Len(), total)
 	}
 	contiguous(t, log, 0)
 
-	if code := tail.wait(); code != 0 {
+	if code := tail.Wait(); code != 0 {
 		t.Fatalf("tail ended with %d", code)
 	}
+	type place struct {
+		partition int32
+		offset    int64
+	}
 	seen := map[place]bool{}
-	for _, l := range parseLines(t, tail.out.String()) {
+	for _, l := range parseLines(t, tail.Out.String()) {
 		at := place{l.Partition, l.Offset}
-		if e := log[at]; seen[at] || e.thread != l.ThreadID || e.sequence != l.Sequence || l.Type != "event" || l.Timestamp == "" || len(l.Message) == 0 {
+		if e := log.At(l.Partition, l.Offset); seen[at] || e.Thread != l.ThreadID || e.Sequence != l.Sequence || l.Type != "event" || l.Timestamp == "" || len(l.Message) == 0 {
 			t.Fatalf("tail printed %+v, the log has %+v", l, e)
 		}
 		seen[at] = true
@@ -182,27 +106,27 @@ func TestTheSameStreamEverywhere(t *testing.T) {
 		t.Errorf("tail printed %d records, want %d", len(seen), total)
 	}
 
-	pb := testclient.Dial(t, s.url(), "dashstream.v1+proto", nil)
+	pb := testclient.Dial(t, s.URL(), "dashstream.v1+proto", nil)
 	pb.Subscribe(testclient.Earliest(), nil)
-	js := testclient.Dial(t, s.url(), "dashstream.v1+json", nil)
+	js := testclient.Dial(t, s.URL(), "dashstream.v1+json", nil)
 	js.Subscribe(testclient.Earliest(), nil)
-	sse := testclient.SSE(t, s.url(), "?from=earliest", "")
+	sse := testclient.SSE(t, s.URL(), "?from=earliest", "")
 	for name, c := range map[string]*testclient.Client{"proto": pb, "json": js, "sse": sse} {
 		c.Until(name, func() bool { return c.CaughtUp == 1 })
-		c.Complete(counts(log)...)
+		c.Complete(log.Counts()...)
 		for _, r := range c.Records {
-			e := log[place{r.GetPartition(), r.GetOffset()}]
+			e := log.At(r.GetPartition(), r.GetOffset())
 			h := wire.HeaderOf(r.GetMessage())
 			if name == "proto" {
-				if string(r.GetValue()) != e.value {
+				if string(r.GetValue()) != e.Value {
 					t.Fatalf("%s: stored bytes differ at partition %d offset %d", name, r.GetPartition(), r.GetOffset())
 				}
-			} else if h.GetThreadId() != e.thread || h.GetSequence() != e.sequence {
+			} else if h.GetThreadId() != e.Thread || h.GetSequence() != e.Sequence {
 				t.Fatalf("%s: %v at partition %d offset %d, the log has %+v", name, h, r.GetPartition(), r.GetOffset(), e)
 			}
 		}
 	}
-	if code := s.stop(); code != 0 {
+	if code := s.Stop(); code != 0 {
 		t.Errorf("up ended with %d", code)
 	}
 }
@@ -227,7 +151,7 @@ func (w *watcher) follow(url string, enough func() bool) error {
 		start = w.last.Resume()
 	}
 	c.Subscribe(start, nil)
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testprocess.Patience)
 	defer cancel()
 	before := len(w.records)
 	for !enough() {
@@ -249,10 +173,10 @@ func (w *watcher) follow(url string, enough func() bool) error {
 func TestKillsAndRestartsLoseAndRepeatNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first := up(t, dir)
+	first := testprocess.Up(t, dir)
 	// The same addresses each time, as an agent and a page know them.
 	addresses := []string{"--listen", first.HTTP, "--kafka-listen", first.Kafka}
-	p := producer(t, first.Kafka, dashstream.WithFlushTimeout(patience))
+	p := producer(t, first.Kafka, dashstream.WithFlushTimeout(testprocess.Patience))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range 3 {
@@ -271,15 +195,15 @@ func TestKillsAndRestartsLoseAndRepeatNothing(t *testing.T) {
 	s := first
 	for round := range 6 {
 		goal := len(w.records) + 200
-		if err := w.follow(s.url(), func() bool { return len(w.records) >= goal }); err != nil {
-			t.Fatalf("round %d: %v after %d records\n%s", round, err, len(w.records), s.errs)
+		if err := w.follow(s.URL(), func() bool { return len(w.records) >= goal }); err != nil {
+			t.Fatalf("round %d: %v after %d records\n%s", round, err, len(w.records), s.Errs)
 		}
 		if round%2 == 0 {
-			s.kill()
-		} else if code := s.stop(); code != 0 {
+			s.Kill()
+		} else if code := s.Stop(); code != 0 {
 			t.Fatalf("round %d: up ended with %d", round, code)
 		}
-		s = serve(t, nil, append([]string{"up", "--data-dir", dir}, addresses...)...)
+		s = testprocess.Serve(t, nil, append([]string{"up", "--data-dir", dir}, addresses...)...)
 	}
 	close(stop)
 	wg.Wait()
@@ -287,90 +211,90 @@ func TestKillsAndRestartsLoseAndRepeatNothing(t *testing.T) {
 		t.Logf("close: %v", err)
 	}
 	st := p.Stats().Total()
-	log := readLog(t, s.Kafka)
-	err := w.follow(s.url(), func() bool { return len(w.records) >= len(log) })
+	log := testlog.Read(t, s.Kafka, topic)
+	err := w.follow(s.URL(), func() bool { return len(w.records) >= log.Len() })
 	if err != nil {
 		t.Fatal(err)
 	}
-	testclient.Complete(t, w.records, counts(log)...)
+	testclient.Complete(t, w.records, log.Counts()...)
 	for _, r := range w.records {
-		if e := log[place{r.GetPartition(), r.GetOffset()}]; string(r.GetValue()) != e.value {
+		if e := log.At(r.GetPartition(), r.GetOffset()); string(r.GetValue()) != e.Value {
 			t.Fatalf("partition %d offset %d differs from the log", r.GetPartition(), r.GetOffset())
 		}
 	}
 	// Whatever was acknowledged is there; what is not was counted.
 	lost := st.DroppedTotal() + st.FailedTotal()
-	if st.Emitted != st.Acked+lost || uint64(len(log)) < st.Acked {
-		t.Errorf("emitted %d, acked %d, dropped %d, failed %d; the log holds %d", st.Emitted, st.Acked, st.DroppedTotal(), st.FailedTotal(), len(log))
+	if st.Emitted != st.Acked+lost || uint64(log.Len()) < st.Acked {
+		t.Errorf("emitted %d, acked %d, dropped %d, failed %d; the log holds %d", st.Emitted, st.Acked, st.DroppedTotal(), st.FailedTotal(), log.Len())
 	}
 	contiguous(t, log, lost)
 }
 
 func TestAGatewayRestartsBesideItsCluster(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	env := []string{"KAFKA_BROKERS=" + s.Kafka, "WEBSOCKET_PORT=0"}
 	p := producer(t, s.Kafka)
 	w := &watcher{t: t}
 	for round := range 3 {
-		g := serve(t, env, "gateway")
+		g := testprocess.Serve(t, env, "gateway")
 		if g.Kafka != "" {
 			t.Errorf("a gateway names a broker of its own: %s", g.Kafka)
 		}
 		agent(p, fmt.Sprint("thread-", round), 98)
-		if err := w.follow(g.url(), func() bool { return len(w.records) >= (round+1)*100-30 }); err != nil {
+		if err := w.follow(g.URL(), func() bool { return len(w.records) >= (round+1)*100-30 }); err != nil {
 			t.Fatal(err)
 		}
 		if round == 1 {
-			g.kill()
-		} else if code := g.stop(); code != 0 {
+			g.Kill()
+		} else if code := g.Stop(); code != 0 {
 			t.Errorf("gateway ended with %d", code)
 		}
 	}
-	if err := w.follow(s.url(), func() bool { return len(w.records) >= 300 }); err != nil {
+	if err := w.follow(s.URL(), func() bool { return len(w.records) >= 300 }); err != nil {
 		t.Fatal(err)
 	}
-	testclient.Complete(t, w.records, counts(readLog(t, s.Kafka))...)
+	testclient.Complete(t, w.records, testlog.Read(t, s.Kafka, topic).Counts()...)
 }
 
 func TestTailInAPipeAndOnInterrupt(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
+	s := testprocess.Up(t, t.TempDir())
 	p := producer(t, s.Kafka)
 	agent(p, "alpha", 30)
 	agent(p, "beta", 30)
 	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sh := exec.Command("sh", "-c", binary+" tail --brokers "+s.Kafka+" --from earliest --output json | head -n 3")
+	sh := exec.Command("sh", "-c", testprocess.Binary()+" tail --brokers "+s.Kafka+" --from earliest --output json | head -n 3")
 	out, err := sh.Output()
 	if err != nil || len(parseLines(t, string(out))) != 3 {
 		t.Errorf("tail | head -n 3: %v %q", err, out)
 	}
-	tail := run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--thread", "alpha", "--type", "event", "-o", "json")
-	eventually(t, "tail prints", func() error {
-		if n := len(parseLines(t, tail.out.String())); n != 32 {
+	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--thread", "alpha", "--type", "event", "-o", "json")
+	testprocess.Eventually(t, "tail prints", func() error {
+		if n := len(parseLines(t, tail.Out.String())); n != 32 {
 			return fmt.Errorf("%d lines, want 32", n)
 		}
 		return nil
 	})
-	if err := tail.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := tail.Cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if code := tail.wait(); code != 0 {
+	if code := tail.Wait(); code != 0 {
 		t.Errorf("tail ended with %d on Ctrl-C, want 0", code)
 	}
-	if tail.errs.String() != "" {
-		t.Errorf("tail said %q", tail.errs)
+	if tail.Errs.String() != "" {
+		t.Errorf("tail said %q", tail.Errs)
 	}
-	for _, l := range parseLines(t, tail.out.String()) {
+	for _, l := range parseLines(t, tail.Out.String()) {
 		if l.ThreadID != "alpha" {
 			t.Errorf("--thread alpha let %q through", l.ThreadID)
 		}
 	}
-	all := run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--no-follow")
-	if code := all.wait(); code != 0 || strings.Count(all.out.String(), "\n") != 64 || !strings.Contains(all.out.String(), "GRAPH_START") {
-		t.Errorf("tail --no-follow ended with %d and printed %d lines", code, strings.Count(all.out.String(), "\n"))
+	all := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--no-follow")
+	if code := all.Wait(); code != 0 || strings.Count(all.Out.String(), "\n") != 64 || !strings.Contains(all.Out.String(), "GRAPH_START") {
+		t.Errorf("tail --no-follow ended with %d and printed %d lines", code, strings.Count(all.Out.String(), "\n"))
 	}
 	// Nothing of this joined a group or committed.
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Kafka))
@@ -387,14 +311,14 @@ func TestTailInAPipeAndOnInterrupt(t *testing.T) {
 func TestMistakesAtTheStartAreNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := up(t, dir)
+	s := testprocess.Up(t, dir)
 	for name, tc := range map[string]struct {
 		env  []string
 		args []string
 		code int
 		want []string
 	}{
-		"the directory is in use": {nil, []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"}, 5, []string{dir, fmt.Sprint(s.cmd.Process.Pid)}},
+		"the directory is in use": {nil, []string{"up", "--data-dir", dir, "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"}, 5, []string{dir, fmt.Sprint(s.Cmd.Process.Pid)}},
 		"the port is in use":      {nil, []string{"up", "--data-dir", t.TempDir(), "--listen", s.HTTP, "--kafka-listen", "127.0.0.1:0"}, 5, []string{s.HTTP, "in use"}},
 		"beyond this machine":     {nil, []string{"up", "--data-dir", t.TempDir(), "--listen", "0.0.0.0:0", "--kafka-listen", "127.0.0.1:0"}, 2, []string{"token"}},
 		"the broker too":          {nil, []string{"up", "--data-dir", t.TempDir(), "--kafka-listen", "0.0.0.0:0"}, 2, []string{"0.0.0.0", "loopback"}},
@@ -404,9 +328,9 @@ func TestMistakesAtTheStartAreNamed(t *testing.T) {
 		"an unknown type":         {nil, []string{"tail", "--type", "nonsense"}, 2, []string{"nonsense", "token_chunk"}},
 		"tail of no topic":        {nil, []string{"tail", "--brokers", s.Kafka, "--topic", "other"}, 4, []string{"other"}},
 	} {
-		p := run(t, tc.env, tc.args...)
-		code := p.wait()
-		text := p.errs.String()
+		p := testprocess.Run(t, tc.env, tc.args...)
+		code := p.Wait()
+		text := p.Errs.String()
 		if code != tc.code {
 			t.Errorf("%s: exit code %d, want %d; it said:\n%s", name, code, tc.code, text)
 		}
@@ -420,11 +344,11 @@ func TestMistakesAtTheStartAreNamed(t *testing.T) {
 
 func TestHealthAndMetricsSayWhatIs(t *testing.T) {
 	t.Parallel()
-	s := up(t, t.TempDir())
-	g := serve(t, []string{"KAFKA_BROKERS=" + s.Kafka}, "gateway", "--listen", "127.0.0.1:0")
+	s := testprocess.Up(t, t.TempDir())
+	g := testprocess.Serve(t, []string{"KAFKA_BROKERS=" + s.Kafka}, "gateway", "--listen", "127.0.0.1:0")
 	agent(producer(t, s.Kafka), "thread", 10)
 	get := func(url string) (int, string) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testprocess.Patience)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
@@ -442,29 +366,29 @@ func TestHealthAndMetricsSayWhatIs(t *testing.T) {
 		return resp.StatusCode, string(b)
 	}
 	for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok", "/version": topic, "/": "<!doctype html>"} {
-		if code, body := get(g.url() + path); code != 200 || !strings.Contains(strings.ToLower(body), want) {
+		if code, body := get(g.URL() + path); code != 200 || !strings.Contains(strings.ToLower(body), want) {
 			t.Errorf("%s: %d %.200s, want 200 with %q", path, code, body, want)
 		}
 	}
-	eventually(t, "the records are counted", func() error {
-		if _, body := get(g.url() + "/metrics"); !strings.Contains(body, `websocket_kafka_messages_total{status="success"} 12`) {
+	testprocess.Eventually(t, "the records are counted", func() error {
+		if _, body := get(g.URL() + "/metrics"); !strings.Contains(body, `websocket_kafka_messages_total{status="success"} 12`) {
 			return errors.New("not yet")
 		}
 		return nil
 	})
 	// The broker goes: live, not ready, and it says why.
-	s.kill()
-	eventually(t, "not ready", func() error {
-		code, body := get(g.url() + "/readyz?verbose")
+	s.Kill()
+	testprocess.Eventually(t, "not ready", func() error {
+		code, body := get(g.URL() + "/readyz?verbose")
 		if code != 503 || !strings.Contains(body, "kafka") {
 			return fmt.Errorf("%d %s", code, body)
 		}
 		return nil
 	})
-	if code, body := get(g.url() + "/livez"); code != 200 {
+	if code, body := get(g.URL() + "/livez"); code != 200 {
 		t.Errorf("/livez without a broker: %d %s", code, body)
 	}
-	if code := g.stop(); code != 0 {
+	if code := g.Stop(); code != 0 {
 		t.Errorf("gateway ended with %d", code)
 	}
 }

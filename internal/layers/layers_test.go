@@ -40,7 +40,7 @@ var rows = []struct {
 }
 
 // testSupport is imported by tests alone, whatever their row.
-var testSupport = []string{"internal/testkafka/...", "internal/testclient"}
+var testSupport = []string{"internal/testkafka/...", "internal/testclient", "internal/testprocess", "internal/testlog"}
 
 // source is one Go file of this module.
 type source struct {

@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short mutants clean
+.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short mutants faults clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ fuzz-short: ## run every fuzz target for FUZZTIME, 10s by default
 
 mutants: ## put known bugs into a copy of the tree and show that the tests see each; ONLY="gap 07" picks some
 	scripts/mutants.sh $(ONLY)
+
+faults: ## kill, stop and starve the running program, KILLS times killed, 100 by default
+	$(GO) test ./e2e/faults -count=1 -v -parallel 8 -timeout 0 -faults.full -faults.kills $(or $(KILLS),100)
 
 clean: ## remove what the other targets built in the checkout
 	rm -rf bin

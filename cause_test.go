@@ -64,7 +64,7 @@ func TestCloseSaysWhy(t *testing.T) {
 		},
 		"nobody answers": {
 			env:   map[string]string{"KAFKA_BROKERS": silent.Addr().String()},
-			cause: context.DeadlineExceeded, says: []string{"no broker answered in time", "KAFKA_BROKERS"},
+			cause: context.DeadlineExceeded, says: []string{"accepts connections, but does not answer", "KAFKA_BROKERS"},
 		},
 		"no such topic": {
 			env:   map[string]string{"KAFKA_BROKERS": c.BrokerList(), "KAFKA_TOPIC": missing},

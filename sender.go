@@ -149,12 +149,14 @@ type hooks struct {
 var (
 	_ kgo.HookBrokerConnect       = (*hooks)(nil)
 	_ kgo.HookBrokerWrite         = (*hooks)(nil)
+	_ kgo.HookBrokerRead          = (*hooks)(nil)
 	_ kgo.HookBrokerE2E           = (*hooks)(nil)
 	_ kgo.HookProduceBatchWritten = (*hooks)(nil)
 )
 
 // OnBrokerWrite implements kgo.HookBrokerWrite.
-func (h *hooks) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, _ error) {
+func (h *hooks) OnBrokerWrite(broker kgo.BrokerMetadata, key int16, bytes int, wait, took time.Duration, err error) {
+	h.Connections.OnBrokerWrite(broker, key, bytes, wait, took, err)
 	if key == int16(kmsg.Produce) && bytes > 0 {
 		h.writes.Add(1)
 	}

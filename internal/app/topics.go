@@ -29,7 +29,8 @@ func (a *App) prepareTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(options...)
+	var connections kafkaclient.Connections
+	client, err := kgo.NewClient(append(options, kgo.WithHooks(&connections))...)
 	if err != nil {
 		return fmt.Errorf("make Kafka client: %w", err)
 	}
@@ -54,6 +55,7 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		return mismatch
 	}
 	a.differs(differences)
+	err = kafkaclient.WithFailure(err, connections.Failure())
 	switch {
 	case err == nil, mismatch != nil:
 		// A gateway reads a topic of any shape. What differs was said, and

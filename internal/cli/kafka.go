@@ -43,14 +43,15 @@ func (p *Process) connect(ctx context.Context, s kafkaclient.Settings, role stri
 		p.Log.Warn(w)
 	}
 	p.Log.Debug("connect to kafka", slog.Any("kafka", s))
-	client, err := kgo.NewClient(append(opts, extra...)...)
+	var connections kafkaclient.Connections
+	client, err := kgo.NewClient(append(append(opts, kgo.WithHooks(&connections)), extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("create kafka client: %w", err)
 	}
 	// A client connects when it is first used, and then tries for long. Ping says at once what is wrong.
 	if err := client.Ping(ctx); err != nil {
 		client.Close()
-		return nil, s.Explain(kafkaclient.OpConnect, fmt.Errorf("connect to kafka at %s: %w", s.Brokers, err))
+		return nil, s.Explain(kafkaclient.OpConnect, fmt.Errorf("connect to kafka at %s: %w", s.Brokers, kafkaclient.WithFailure(err, connections.Failure())))
 	}
 	return client, nil
 }

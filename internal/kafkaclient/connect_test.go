@@ -338,7 +338,7 @@ func TestOtherProtocols(t *testing.T) {
 			[]string{"is a web server", "KAFKA_BROKERS"}},
 		{"plaintext to a listener that hangs up", reply(""), false, kafkaclient.ClassAuthentication,
 			[]string{"expects SASL or TLS", "KAFKA_SECURITY_PROTOCOL"}},
-		{"plaintext to silence", silence, false, kafkaclient.ClassTimeout, []string{"no broker answered in time", "KAFKA_BROKERS"}},
+		{"plaintext to silence", silence, false, kafkaclient.ClassTimeout, []string{"accepts connections, but does not answer", "KAFKA_BROKERS"}},
 		{"TLS to plaintext that hangs up", reply(""), true, kafkaclient.ClassTLS,
 			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL", "plaintext or sasl_plaintext", "now ssl"}},
 		{"TLS to something else", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), true, kafkaclient.ClassTLS,

@@ -56,6 +56,52 @@ func TestADeadlineDoesNotHideWhyNoConnectionIsMade(t *testing.T) {
 	}
 }
 
+// "context deadline exceeded" did not say which broker it was that accepts connections and says nothing.
+func TestADeadlineDoesNotHideWhoIsSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var c kafkaclient.Connections
+		broker := kgo.BrokerMetadata{NodeID: 1, Host: "kafka", Port: 9092}
+		ask := func() { c.OnBrokerWrite(broker, 0, 100, 0, 0, nil) }
+		silent := func() bool {
+			err := kafkaclient.Explain(kafkaclient.WithFailure(fmt.Errorf("fetch: %w", context.DeadlineExceeded), c.Failure()))
+			return kafkaclient.Classify(err) == kafkaclient.ClassTimeout && strings.Contains(err.Error(), "kafka:9092 accepts connections, but does not answer")
+		}
+		ask()
+		if silent() {
+			t.Error("an answer that is not due yet is missed")
+		}
+		time.Sleep(5 * time.Second)
+		ask()
+		if !silent() {
+			t.Error("a broker that has not answered for 5 s is not named")
+		}
+		c.OnBrokerRead(broker, 0, 0, 0, 0, os.ErrDeadlineExceeded)
+		c.OnBrokerRead(broker, 0, 0, 0, 0, net.ErrClosed)
+		if !silent() || c.FailureOf(2) != nil {
+			t.Errorf("after the client gave up: %v, of another broker %v", c.Failure(), c.FailureOf(2))
+		}
+		time.Sleep(time.Minute)
+		if silent() {
+			t.Error("a broker that nobody asks any more is blamed")
+		}
+		ask()
+		if !silent() {
+			t.Error("a broker that is asked again, and has still said nothing, is not named")
+		}
+		c.OnBrokerRead(broker, 0, 10, 0, 0, nil)
+		if c.Failure() != nil {
+			t.Errorf("after an answer: %v", c.Failure())
+		}
+		ask()
+		time.Sleep(2 * time.Second)
+		c.OnBrokerConnect(broker, 0, nil, dialed(9092, syscall.ECONNREFUSED))
+		if err := c.FailureOf(1); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a broker that is gone: %v", err)
+		}
+	})
+}
+
 // Among several attempts, the one that was refused is the one to be named.
 func TestExplainNamesWhatIsWrongWithEach(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,7 +23,7 @@ type dialer struct {
 }
 
 // dial connects to host, a host:port. Its errors are typed: net.OpError for what happens below TLS, *HandshakeError for
-// TLS. The first reads may fail with *ProtocolError or *HangUpError.
+// TLS. The first reads may fail with *ProtocolError or *HangUpError, and any with *SilentError.
 func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -116,6 +117,9 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		case bytes.HasPrefix(p[:n], []byte("HTTP")):
 			return 0, &ProtocolError{Addr: c.addr, Spoken: "HTTP"}
 		}
+	}
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, &SilentError{Addr: c.addr, Err: err} // the client waits for an answer only
 	}
 	if err != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
 		if written := c.written.Load(); written >= saslHandshakeRequest && written <= c.requests {

@@ -294,6 +294,10 @@ func (x explainer) name(err error) (cause, fix string) {
 }
 
 func (x explainer) timeout(err error) (cause, fix string) {
+	if silent, ok := errors.AsType[*SilentError](err); ok {
+		return silent.Addr + " accepts connections, but does not answer: it hangs, is overloaded, or is no broker",
+			"look at that broker, or correct " + x.whereFrom(silent)
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return address(err) + " does not answer: a firewall drops the packets, or the host is down",
 			"check the network, or correct " + x.whereFrom(err)
@@ -327,6 +331,9 @@ func (x explainer) whereFrom(err error) string {
 
 // address is the other end of the connection that failed.
 func address(err error) string {
+	if silent, ok := errors.AsType[*SilentError](err); ok {
+		return silent.Addr
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.Name
 	}

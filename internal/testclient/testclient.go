@@ -31,7 +31,7 @@ const patience = 30 * time.Second
 type Client struct {
 	t    testing.TB
 	next func(context.Context) (*streampb.ServerFrame, error)
-	send func(*streampb.ClientFrame)
+	send func(*streampb.ClientFrame) error
 	// Close cuts the connection without a word.
 	Close func()
 
@@ -95,7 +95,7 @@ func TryDial(t testing.TB, base, protocol string, header http.Header) (*Client, 
 		}
 		return f, nil
 	}
-	c.send = func(f *streampb.ClientFrame) {
+	c.send = func(f *streampb.ClientFrame) error {
 		t.Helper()
 		typ, b := websocket.MessageText, []byte(nil)
 		var err error
@@ -108,9 +108,7 @@ func TryDial(t testing.TB, base, protocol string, header http.Header) (*Client, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.Write(t.Context(), typ, b); err != nil {
-			t.Fatal(err)
-		}
+		return conn.Write(t.Context(), typ, b)
 	}
 	c.Close = func() { _ = conn.CloseNow() }
 	t.Cleanup(c.Close)
@@ -119,6 +117,16 @@ func TryDial(t testing.TB, base, protocol string, header http.Header) (*Client, 
 
 // SSE connects to the event stream as a browser's EventSource would.
 func SSE(t testing.TB, base, query, lastID string) *Client {
+	t.Helper()
+	c, err := TrySSE(t, base, query, lastID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TrySSE is SSE for a server that may not be there, or refuse.
+func TrySSE(t testing.TB, base, query, lastID string) (*Client, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/stream"+query, nil)
@@ -130,16 +138,20 @@ func SSE(t testing.TB, base, query, lastID string) *Client {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		cancel()
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		b, _ := io.ReadAll(resp.Body)
-		t.Fatalf("%s %s: %s", resp.Status, resp.Header.Get("Content-Type"), b)
+		_ = resp.Body.Close()
+		cancel()
+		return nil, fmt.Errorf("%s %s: %s", resp.Status, resp.Header.Get("Content-Type"), b)
 	}
 	in := bufio.NewReaderSize(resp.Body, 1<<20)
 	c := &Client{t: t, Positions: map[int32]int64{}, Close: func() { cancel(); _ = resp.Body.Close() }}
 	t.Cleanup(c.Close)
-	c.next = func(context.Context) (*streampb.ServerFrame, error) {
+	c.next = func(ctx context.Context) (*streampb.ServerFrame, error) {
+		defer context.AfterFunc(ctx, c.Close)()
 		var event, data, id string
 		for {
 			line, err := in.ReadString('\n')
@@ -169,12 +181,20 @@ func SSE(t testing.TB, base, query, lastID string) *Client {
 			}
 		}
 	}
-	return c
+	return c, nil
 }
 
 // Subscribe asks for the stream.
 func (c *Client) Subscribe(start *streampb.Start, filter *streampb.Filter) {
-	c.send(&streampb.ClientFrame{Frame: &streampb.ClientFrame_Subscribe{Subscribe: &streampb.Subscribe{Start: start, Filter: filter}}})
+	c.t.Helper()
+	if err := c.TrySubscribe(start, filter); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TrySubscribe is Subscribe for a server that may have gone.
+func (c *Client) TrySubscribe(start *streampb.Start, filter *streampb.Filter) error {
+	return c.send(&streampb.ClientFrame{Frame: &streampb.ClientFrame_Subscribe{Subscribe: &streampb.Subscribe{Start: start, Filter: filter}}})
 }
 
 // Earliest is the start at the oldest record.

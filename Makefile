@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka interop browser readme bench soak fuzz-short mutants faults clean
+.PHONY: help build test race lint fmt generate check test-kafka cluster interop browser readme bench soak fuzz-short mutants faults clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ check: ## format, vet, lint, generated files, tests with the race detector
 
 test-kafka: ## run the broker-backed tests on Apache Kafka (needs Java 17 and Maven)
 	scripts/test-kafka.sh
+
+cluster: ## kill, stop and move three brokers of Apache Kafka under load (needs Java 17 and Maven)
+	scripts/test-cluster.sh
 
 interop: ## read and write the embedded broker with other Kafka clients (needs kcat, Python)
 	scripts/interop.sh

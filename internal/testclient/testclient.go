@@ -44,8 +44,8 @@ type Client struct {
 	Gaps    []*streampb.Gap
 	Resets  []*streampb.Reset
 	Errors  []*streampb.Error
-	// CaughtUp and Progress count frames.
-	CaughtUp, Progress int
+	// Subscribed, CaughtUp and Progress count frames.
+	Subscribed, CaughtUp, Progress int
 	// LastEventID is the id of the last server-sent event.
 	LastEventID string
 }
@@ -226,6 +226,7 @@ func (c *Client) Step(ctx context.Context) error {
 		c.Hello = f.Hello
 		c.StreamID = f.Hello.GetStreamId()
 	case *streampb.ServerFrame_Subscribed:
+		c.Subscribed++
 		c.Positions = map[int32]int64{}
 		c.StreamID = f.Subscribed.GetCursor().GetStreamId()
 		c.merge(f.Subscribed.GetCursor())

@@ -61,11 +61,11 @@ func (b *apacheBackend) kill(t testing.TB, node int) {
 	}
 }
 
-func (b *apacheBackend) start(t testing.TB, node int) {
+func (b *apacheBackend) start(t testing.TB, nodes ...int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), apache.StartTimeout)
 	defer cancel()
-	if err := b.cluster.StartNode(ctx, node); err != nil {
-		t.Fatalf("start Apache Kafka node %d: %v", node, err)
+	if err := b.cluster.StartNodes(ctx, nodes...); err != nil {
+		t.Fatalf("start Apache Kafka nodes %v: %v", nodes, err)
 	}
 }

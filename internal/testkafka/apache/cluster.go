@@ -320,15 +320,17 @@ func (c *Cluster) Kill(i int) error {
 	return n.kill()
 }
 
-// StartNode starts a node that was stopped or killed, on its data and address, and waits until it serves and the cluster
-// knows it again.
-func (c *Cluster) StartNode(ctx context.Context, i int) error {
-	n, err := c.node(i)
-	if err != nil {
-		return err
-	}
-	if err := n.start(); err != nil {
-		return err
+// StartNodes starts nodes that were stopped or killed, on their data and addresses, and waits until they serve and the
+// cluster knows them again.
+func (c *Cluster) StartNodes(ctx context.Context, nodes ...int) error {
+	for _, i := range nodes {
+		n, err := c.node(i)
+		if err != nil {
+			return err
+		}
+		if err := n.start(); err != nil {
+			return fmt.Errorf("node %d: %w", i, err)
+		}
 	}
 	return c.awaitAll(ctx)
 }

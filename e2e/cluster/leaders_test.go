@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dashflow/dashstream/internal/testkafka"
+)
+
+// durable are the settings of a topic that loses nothing that was acknowledged.
+var durable = map[string]string{"min.insync.replicas": "2"}
+
+// TestCluster runs on one cluster of three brokers, one part after the other.
+func TestCluster(t *testing.T) {
+	c := testkafka.Start(t, testkafka.Options{Nodes: 3})
+	t.Run("leaders are killed", func(t *testing.T) { leadersAreKilled(t, c) })
+}
+
+// leadersAreKilled kills the leader of a partition, or the controller, while
+// everybody writes and reads, again and again.
+func leadersAreKilled(t *testing.T, c *testkafka.Cluster) {
+	w := newWorld(t, c, durable)
+	w.newAgents(3)
+	w.newClients()
+	w.awaitProgress(200)
+	for round := range 5 {
+		node, what := c.Leader(t, w.topic, int32(w.chance.IntN(partitions))), "a leader"
+		if round%3 == 2 {
+			node, what = c.Controller(t), "the controller"
+		}
+		t.Logf("round %d: kill %s, node %d", round, what, node)
+		c.Kill(t, node)
+		w.awaitProgress(50)
+		w.while(time.Duration(w.chance.IntN(1500)) * time.Millisecond)
+		c.Start(t, node)
+		w.awaitProgress(50)
+		c.AwaitInSync(t, w.topic)
+	}
+	w.finish()
+	w.unreset()
+	if n := w.lost(); n > 0 {
+		t.Errorf("%d messages were lost, although two of three brokers were there at any time", n)
+	}
+}

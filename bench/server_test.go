@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		serve(serveGateway)
 	case "bare":
 		serve(serveBare)
+	case "agent":
+		serve(serveAgent)
 	default:
 		os.Exit(m.Run())
 	}
@@ -48,6 +50,8 @@ type usage struct {
 	Peak    int64   // bytes, the most that RSS ever was
 	Heap    int64   // bytes in use after a collection
 	Fetched int64   // bytes of fetch responses
+
+	Acked, Lost uint64 // messages of an agent
 }
 
 // fetched counts the bytes of fetch responses.
@@ -115,6 +119,7 @@ func measure() usage {
 	var ru syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 	u := usage{Fetched: fromKafka.bytes.Load(), CPU: time.Duration(ru.Utime.Nano() + ru.Stime.Nano()).Seconds()}
+	u.Acked, u.Lost = accounts()
 	runtime.GC()
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)

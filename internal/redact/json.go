@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unsafe"
@@ -13,6 +14,12 @@ const maxNesting = 4
 
 // validJSON accepts what any reader may take for JSON, so also an object that has a name twice.
 func validJSON(b []byte) bool {
+	// What does not begin as JSON, such as most ids, is told apart without a parser
+	// and its error.
+	first := bytes.TrimLeft(b, " \t\r\n")
+	if len(first) == 0 || strings.IndexByte(`{["-0123456789tfn`, first[0]) < 0 {
+		return false
+	}
 	return jsontext.Value(b).IsValid(jsontext.AllowDuplicateNames(true))
 }
 

@@ -395,3 +395,12 @@ func BenchmarkState(b *testing.B) {
 		r.Bytes(in)
 	}
 }
+
+func BenchmarkID(b *testing.B) {
+	r := redact.New(redact.Options{})
+	id := []byte{0x8f, 0x1b, 0x03, 0x9a, 0x77, 0x61, 0x40, 0x5e, 0xb2, 0x18, 0xc4, 0xd0, 0xee, 0x2f, 0x95, 0x6a}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Bytes(id)
+	}
+}

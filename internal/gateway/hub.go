@@ -273,6 +273,7 @@ func (s *session) pong(payload []byte) {
 
 // add admits a session. It fails when the gateway is stopping.
 func (h *hub) add(conn net.Conn, peer netip.Addr, enc encoding) (*session, bool) {
+	limitUnsent(conn)
 	s := &session{hub: h, conn: conn, try: newTryWriter(conn), enc: enc, peer: peer, done: make(chan struct{})}
 	s.lastHeard.Store(time.Now().UnixNano())
 	h.mu.Lock()

@@ -65,6 +65,39 @@ func TestASlowReaderIsNotTakenForADeadOne(t *testing.T) {
 	})
 }
 
+// A client that took five times what is asked of it was cut off: the system had taken
+// megabytes for it, and took no more until a third of them was read.
+func TestAClientThatTakesEnoughIsNotCutOff(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	all := make([]*kgo.Record, 20_000)
+	for i := range all {
+		all[i] = &kgo.Record{Topic: topic, Value: message(t, "thread", "tenant", uint64(i)+1, strings.Repeat("z", 1000))}
+	}
+	produce(t, c, all...)
+	s := start(t, c, topic, func(cfg *gateway.Config) { cfg.SendTimeout = time.Second }) // at least 64 KiB
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /v1/stream?from=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 50 {
+		<-tick.C
+		if _, err := io.CopyN(io.Discard, conn, 32<<10); err != nil {
+			t.Fatal(err)
+		}
+		if n := value(t, s.reg, "websocket_slow_client_disconnects_total"); n != 0 {
+			t.Fatal("the client was cut off for taking nothing")
+		}
+	}
+}
+
 // A session that waited for Kafka got no pings, and was then cut off because it had
 // answered none.
 func TestASessionThatWaitsForKafkaIsPinged(t *testing.T) {

@@ -34,7 +34,7 @@ func (p *Producer) search(ctx context.Context) (found func() error) {
 			result <- nil
 			return
 		}
-		result <- p.Ready(ctx)
+		result <- p.obstacle(ctx)
 	}()
 	return func() error { cancel(); return <-result }
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/redact"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -128,21 +127,6 @@ const (
 	maxBatchBytes = 1 << 20
 	maxFrameBytes = min(wire.MaxProducerBytes, maxBatchBytes-2<<10)
 )
-
-// Ready reports whether Kafka can be reached and has the topic, within ctx. The error says what is likely wrong and which
-// setting to change.
-func (p *Producer) Ready(ctx context.Context) error {
-	topic := p.cfg.kafka.Topic
-	found, err := p.describe(ctx, topic)
-	switch {
-	case err != nil:
-		return p.explain(fmt.Errorf("topic %s: %w", topic, kafkaclient.WithFailure(err, p.hooks.Failure())))
-	case found == 0:
-		return fmt.Errorf("topic %s has no partitions", topic)
-	default:
-		return nil
-	}
-}
 
 // Flush waits until everything emitted before it has an outcome, for as long as ctx and the flush timeout allow. The
 // error is an [*IncompleteError] unless all of it was acknowledged.

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -172,23 +171,4 @@ func (h *hooks) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 // OnProduceBatchWritten implements kgo.HookProduceBatchWritten.
 func (h *hooks) OnProduceBatchWritten(kgo.BrokerMetadata, string, int32, kgo.ProduceBatchMetrics) {
 	h.batches.Add(1)
-}
-
-// describe returns how many partitions the topic has.
-func (p *Producer) describe(ctx context.Context, topic string) (partitions int, err error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = &topic
-	req.Topics = append(req.Topics, t)
-	resp, err := req.RequestWith(ctx, p.client)
-	if err != nil {
-		return 0, err
-	}
-	for _, t := range resp.Topics {
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			return 0, err
-		}
-		partitions += len(t.Partitions)
-	}
-	return partitions, nil
 }

@@ -88,7 +88,7 @@ func (p *Producer) diagnose() error {
 		case <-ctx.Done():
 		}
 	}()
-	return p.Ready(ctx)
+	return p.obstacle(ctx)
 }
 
 // endIdleRuns ends the runs that nobody is to be expected to end.

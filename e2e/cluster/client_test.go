@@ -249,25 +249,33 @@ func (c *client) verify(l *log) {
 	for _, p := range slices.Sorted(maps.Keys(l.ends)) {
 		got := c.seen[p]
 		n += len(got)
-		for _, e := range l.partitions[p] {
-			if c.only != 0 && e.kind != c.only {
-				continue
-			}
-			if len(got) == 0 || got[0].offset != e.offset {
-				t.Errorf("%s: partition %d: offset %d (%s) did not come, next is %v", c.name, p, e.offset, e.id, got[:min(1, len(got))])
-				break
-			}
-			if got[0].id != e.id {
-				t.Errorf("%s: partition %d offset %d came as message %s, the log holds %s", c.name, p, e.offset, got[0].id, e.id)
-				break
-			}
-			got = got[1:]
-		}
-		if len(got) > 0 && got[0].offset < l.ends[p] && !t.Failed() {
-			t.Errorf("%s: partition %d offset %d came, and the log does not hold it", c.name, p, got[0].offset)
+		if err := c.compare(got, l.partitions[p]); err != nil {
+			t.Errorf("%s: partition %d: %v", c.name, p, err)
 		}
 	}
 	t.Logf("%s: %d records in %d sessions, %d resets, sessions lost: %q", c.name, n, c.sessions, len(c.resets), c.ends)
+}
+
+// compare says in what the records that came differ from those of the log.
+func (c *client) compare(got []sighting, want []entry) error {
+	for _, e := range want {
+		if c.only != 0 && e.kind != c.only {
+			continue
+		}
+		switch {
+		case len(got) == 0:
+			return fmt.Errorf("offset %d (message %s) did not come, and none after it", e.offset, e.id)
+		case got[0].offset != e.offset:
+			return fmt.Errorf("offset %d (message %s) did not come, but %v", e.offset, e.id, got[0])
+		case got[0].id != e.id:
+			return fmt.Errorf("offset %d came as message %s, the log holds %s", e.offset, got[0].id, e.id)
+		}
+		got = got[1:]
+	}
+	if len(got) > 0 {
+		return fmt.Errorf("%v came, and the log does not hold it", got[0])
+	}
+	return nil
 }
 
 // unreset fails the test if a client was told to start over.

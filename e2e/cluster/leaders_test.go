@@ -14,6 +14,10 @@ var durable = map[string]string{"min.insync.replicas": "2"}
 func TestCluster(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{Nodes: 3})
 	t.Run("leaders are killed", func(t *testing.T) { leadersAreKilled(t, c) })
+	t.Run("replicas are missing", func(t *testing.T) { replicasAreMissing(t, c) })
+	t.Run("leaders are elected", func(t *testing.T) { leadersAreElected(t, c) })
+	t.Run("all are killed", func(t *testing.T) { allAreKilled(t, c) })
+	t.Run("the log is cut", func(t *testing.T) { theLogIsCut(t, c) })
 }
 
 // leadersAreKilled kills the leader of a partition, or the controller, while
@@ -37,8 +41,25 @@ func leadersAreKilled(t *testing.T, c *testkafka.Cluster) {
 		c.AwaitInSync(t, w.topic)
 	}
 	w.finish()
-	w.unreset()
-	if n := w.lost(); n > 0 {
-		t.Errorf("%d messages were lost, although two of three brokers were there at any time", n)
+	w.unharmed()
+}
+
+// allAreKilled kills all three brokers at once, as a power cut does, and starts
+// them again.
+func allAreKilled(t *testing.T, c *testkafka.Cluster) {
+	w := newWorld(t, c, durable)
+	w.newAgents(3)
+	w.newClients()
+	for round := range 2 {
+		w.awaitProgress(100)
+		t.Logf("round %d: kill all", round)
+		c.KillTogether(t, 0, 1, 2)
+		w.while(time.Duration(w.chance.IntN(3000)) * time.Millisecond)
+		c.StartTogether(t, 0, 1, 2)
+		c.AwaitInSync(t, w.topic)
 	}
+	w.awaitReady(true)
+	w.awaitProgress(100)
+	w.finish()
+	w.unharmed()
 }

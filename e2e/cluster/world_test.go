@@ -40,6 +40,8 @@ type world struct {
 	gateways []*app.App
 	agents   []*agent
 	clients  []*client
+	// written counts the messages of write.
+	written uint64
 }
 
 // settings are what everybody reaches the cluster with.
@@ -53,19 +55,25 @@ func (w *world) settings() kafkaclient.Settings {
 func newWorld(t *testing.T, c *testkafka.Cluster, configs map[string]string) *world {
 	t.Helper()
 	w := &world{t: t, c: c, topic: c.TopicName(t), seed: *seedFlag}
+	w.seedChance()
 	c.CreateTopic(t, w.topic, partitions, configs)
 	w.open()
 	return w
 }
 
-// open starts the gateways, once there is a topic.
-func (w *world) open() {
+// seedChance says what a run is made from.
+func (w *world) seedChance() {
 	w.t.Helper()
 	if w.seed == 0 {
 		w.seed = rand.Uint64()
 	}
 	w.chance = rand.New(rand.NewPCG(w.seed, 1))
 	w.t.Logf("the seed is %d: -cluster.seed %d", w.seed, w.seed)
+}
+
+// open starts the gateways, once there is a topic.
+func (w *world) open() {
+	w.t.Helper()
 	for range gateways {
 		w.gateways = append(w.gateways, w.gateway())
 	}

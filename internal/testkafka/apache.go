@@ -54,10 +54,10 @@ func (b *apacheBackend) stop(t testing.TB, node int) {
 	}
 }
 
-func (b *apacheBackend) kill(t testing.TB, node int) {
+func (b *apacheBackend) kill(t testing.TB, nodes ...int) {
 	t.Helper()
-	if err := b.cluster.Kill(node); err != nil {
-		t.Fatalf("kill Apache Kafka node %d: %v", node, err)
+	if err := b.cluster.Kill(nodes...); err != nil {
+		t.Fatalf("kill Apache Kafka nodes %v: %v", nodes, err)
 	}
 }
 

@@ -108,6 +108,13 @@ func (c *Cluster) AwaitInSync(t testing.TB, topic string) {
 	})
 }
 
+// KillTogether ends several nodes with SIGKILL, as a power cut does.
+func (c *Cluster) KillTogether(t testing.TB, nodes ...int) {
+	t.Helper()
+	c.Require(t, c.CanKill(), "kill several brokers")
+	c.apache.kill(t, nodes...)
+}
+
 // StartTogether starts several nodes that were stopped or killed, as after a power cut: none of them serves before most of
 // the controllers are there. It waits until all running nodes serve.
 func (c *Cluster) StartTogether(t testing.TB, nodes ...int) {

@@ -311,13 +311,19 @@ func (c *Cluster) Stop(ctx context.Context, i int) error {
 	return n.stop(ctx)
 }
 
-// Kill ends a node with SIGKILL and waits for it.
-func (c *Cluster) Kill(i int) error {
-	n, err := c.node(i)
-	if err != nil {
-		return err
+// Kill ends nodes with SIGKILL, at once, and waits for them.
+func (c *Cluster) Kill(nodes ...int) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, number := range nodes {
+		n, err := c.node(number)
+		if err != nil {
+			return err
+		}
+		wg.Go(func() { errs[i] = n.kill() })
 	}
-	return n.kill()
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // StartNodes starts nodes that were stopped or killed, on their data and addresses, and waits until they serve and the

@@ -155,11 +155,16 @@ func (a *App) build(ctx context.Context) error {
 // metricsTimeout bounds a scrape.
 const metricsTimeout = 10 * time.Second
 
+// metricsInFlight is how many scrapes are answered at a time; one costs as much as a
+// hundred plain requests, and asks for no token. Others get 503.
+const metricsInFlight = 4
+
 func (a *App) routes() http.Handler {
 	mux := http.NewServeMux()
 	a.gateway.Routes(mux)
 	metrics := promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.HTTPErrorOnError, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelError), Timeout: metricsTimeout,
+		MaxRequestsInFlight: metricsInFlight,
 	})
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("/", webui.Handler())

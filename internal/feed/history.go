@@ -65,9 +65,11 @@ func (p *page) next() int64 { return p.seg.Moves[0].Next }
 type flight struct {
 	// asked orders flights by when they were first wanted.
 	asked uint64
-	done  chan struct{}
-	segs  []*Segment
-	err   error
+	// waiters is how many readers want it still, guarded by the history's lock.
+	waiters int
+	done    chan struct{}
+	segs    []*Segment
+	err     error
 }
 
 func newHistory(f *Feed, g *generation) *history {
@@ -110,7 +112,17 @@ func (h *history) ask(p int32, offset int64) *flight {
 			h.f.reads.Go(func() { h.serve(p, c) })
 		}
 	}
+	fl.waiters++
 	return fl
+}
+
+// leave says that a reader that asked for a read does not want it any more. One that
+// nobody wants is not begun: readers that come and go would have others wait for
+// what they left behind.
+func (h *history) leave(fl *flight) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fl.waiters--
 }
 
 // closed is the done of a flight that never had to fly.
@@ -170,12 +182,16 @@ func (h *history) serve(p int32, c *cachedPartition) {
 	}
 }
 
-// pick chooses the next read.
+// pick chooses the next read, and forgets those that nobody wants.
 func (c *cachedPartition) pick() (int64, *flight) {
 	c.turn++
 	var best int64
 	var fl *flight
 	for o, f := range c.wanted {
+		if f.waiters <= 0 {
+			delete(c.wanted, o)
+			continue
+		}
 		if fl == nil || c.turn%4 != 0 && o < best || c.turn%4 == 0 && f.asked < fl.asked {
 			best, fl = o, f
 		}

@@ -112,6 +112,7 @@ func (r *Reader) read(ctx context.Context) (Step, bool, error) {
 		r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].slow))
 		return Step{}, false, nil
 	}
+	r.g.history.leave(read)
 	r.behind[i].slow, r.behind[i].underWay = 0, nil
 	var retained *errRetained
 	var unreadable *errUnreadable

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/feed"
@@ -44,3 +47,6 @@ func FillLarge(g *Gateway) (waiting func() int, release func()) {
 		return f.waiting
 	}, func() { f.release(l) }
 }
+
+// newTestMetrics are metrics that nobody scrapes.
+func newTestMetrics() *metrics { return newMetrics(prometheus.NewPedanticRegistry(), time.Now()) }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +27,7 @@ type hub struct {
 	metrics *metrics
 	encode  func(encoding, string) func(*feed.Segment, *feed.Filter) ([]byte, int)
 	large   *largeFrames
+	turns   *turns
 	// ctx ends when the gateway has shut down.
 	ctx context.Context
 
@@ -53,7 +56,8 @@ type group struct {
 
 func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *metrics) *hub {
 	return &hub{
-		cfg: cfg, feed: f, log: log, metrics: m, encode: newEncoder(cfg.Limits, m.recordFaults, log).segment, large: newLargeFrames(largeFramesBytes), ctx: ctx,
+		cfg: cfg, feed: f, log: log, metrics: m, encode: newEncoder(cfg.Limits, m.recordFaults, log).segment, large: newLargeFrames(largeFramesBytes),
+		turns: newTurns(cfg.MaxConnectionsPerIP), ctx: ctx,
 		due:      make(chan []*session, 64),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},
@@ -200,14 +204,8 @@ func (h *hub) tick(ctx context.Context) {
 		if ping {
 			lastPing = now
 		}
-		h.mu.Lock()
-		all := make([]*session, 0, len(h.sessions))
-		for s := range h.sessions {
-			all = append(all, s)
-		}
-		h.mu.Unlock()
 		var claimed []*session
-		for _, s := range all {
+		for _, s := range h.all() {
 			switch {
 			case !s.heartbeat(now, ping):
 			case s.claim():
@@ -220,6 +218,13 @@ func (h *hub) tick(ctx context.Context) {
 		}
 		h.dispatch(ctx, claimed)
 	}
+}
+
+// all returns the sessions of this moment.
+func (h *hub) all() []*session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.sessions))
 }
 
 // heartbeat queues what is due and reports whether the session has to be

@@ -30,7 +30,8 @@ type metrics struct {
 	rejected       *prometheus.CounterVec
 	controlOversized,
 	controlFailures,
-	controlFlood prometheus.Counter
+	controlFlood,
+	subscribeWaits prometheus.Counter
 	gaps          *prometheus.CounterVec
 	gapMessages   *prometheus.CounterVec
 	clients       prometheus.Gauge
@@ -90,6 +91,7 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		controlOversized: counter("websocket_control_oversized_total", "Client frames above the size limit, refused before they were read."),
 		controlFailures:  counter("websocket_control_parse_failures_total", "Client frames and requests that were not valid."),
 		controlFlood:     counter("websocket_control_flood_total", "Sessions ended because the client sent more frames a second than allowed."),
+		subscribeWaits:   counter("websocket_subscribe_waits_total", "Subscriptions that had to wait, since their address had begun many."),
 		gaps:             vec("websocket_replay_gaps_total", "Gaps announced to clients, by reason.", "mode", feed.GapRetention.String(), feed.GapUnreadable.String()),
 		gapMessages:      vec("websocket_replay_gap_messages_total", "Offsets in gaps announced to clients, by reason.", "mode", feed.GapRetention.String(), feed.GapUnreadable.String()),
 		clients:          with.NewGauge(prometheus.GaugeOpts{Name: "websocket_connected_clients", Help: "Sessions now, WebSocket and server-sent events."}),
@@ -158,9 +160,7 @@ func (g *Gateway) observe(reg prometheus.Registerer) {
 	}, func() float64 {
 		info, ok := g.feed.Info()
 		most := int64(-1)
-		g.hub.mu.Lock()
-		defer g.hub.mu.Unlock()
-		for s := range g.hub.sessions {
+		for _, s := range g.hub.all() { // nobody waits for the lock while they are looked at
 			if lag, acks := s.applyLag(info); ok && acks {
 				most = max(most, lag)
 			}

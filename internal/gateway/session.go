@@ -71,6 +71,8 @@ type session struct {
 	// Owned by the worker.
 	reader *feed.Reader
 	filter *feed.Filter
+	// turn, when set, is when the subscription that is wanted may begin.
+	turn time.Time
 	// pending, when set, has to be written next.
 	pending *pendingLarge
 	// overdue, when set, tells that what is being written has taken too long.

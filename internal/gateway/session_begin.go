@@ -20,8 +20,8 @@ func (s *session) takeTime() bool {
 	s.mu.Lock()
 	wanted := s.wanted
 	s.wanted = nil
-	other := wanted == nil && (len(s.control) > 0 || s.closing != nil)
-	s.interrupt, s.beginning = cancel, wanted != nil
+	other := len(s.control) > 0 || s.closing != nil
+	s.interrupt = cancel
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -29,6 +29,9 @@ func (s *session) takeTime() bool {
 		s.mu.Unlock()
 	}()
 	if wanted != nil {
+		if !s.awaitTurn(ctx, wanted, other) {
+			return true
+		}
 		return s.begin(ctx, wanted)
 	}
 	if other {

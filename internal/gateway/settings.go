@@ -130,13 +130,20 @@ func (s Settings) token() (string, error) {
 	return token, nil
 }
 
-// readTokenFile reads no more than a token with its line break needs: the path may be that of a device without an end.
+// maxTokenFile is the largest file of a token: with line breaks around it.
+const maxTokenFile = maxTokenBytes + 64
+
+// readTokenFile reads no more than a token needs: the path may be that of a device without an end. A part of a file is no
+// token.
 func readTokenFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxTokenBytes+64))
+	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
+	if err == nil && len(b) > maxTokenFile {
+		err = fmt.Errorf("more than %d bytes, for a token of which we want %d to %d", maxTokenFile, minTokenBytes, maxTokenBytes)
+	}
 	return b, errors.Join(err, f.Close())
 }
 

@@ -156,6 +156,8 @@ func checkTexts(field string, values []string) *fieldError {
 			return badField(fmt.Sprintf("%s[%d]", field, i), "empty: want 1 to %d bytes", maxFilterText)
 		case len(v) > maxFilterText:
 			return badField(fmt.Sprintf("%s[%d]", field, i), "%d bytes: want 1 to %d", len(v), maxFilterText)
+		case !utf8.ValidString(v): // a URL can say it, and a frame cannot
+			return badField(fmt.Sprintf("%s[%d]", field, i), "%q: want UTF-8", clip(v, 64))
 		}
 	}
 	return nil
@@ -220,6 +222,9 @@ func parseQuery(raw string) (url.Values, *fieldError) {
 		}
 		if values.Get(name) == "" {
 			return nil, badField("query."+name, "empty: want a value, or leave it out")
+		}
+		if len(q[name]) == maxFilterValues {
+			return nil, badField("query."+name, "more than %d values: at most %d are allowed", maxFilterValues, maxFilterValues)
 		}
 		q[name] = append(q[name], values.Get(name))
 	}

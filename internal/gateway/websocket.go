@@ -162,7 +162,7 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			return
 		}
 		s.lastHeard.Store(time.Now().UnixNano())
-		if !limiter.Allow() {
+		if !limiter.AllowN(time.Now(), g.frameWeight(h.Length)) {
 			g.metrics.controlFlood.Inc()
 			s.close(closeTooMany)
 			return
@@ -238,6 +238,17 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 		}
 		message = nil
 	}
+}
+
+// frameWeight is how many frames one of n bytes counts as: to read it costs as much.
+// Of the largest, five are what may come in two seconds. What is too large is refused
+// as such.
+func (g *Gateway) frameWeight(n int64) int {
+	limit := int64(g.clientFrameBytes())
+	if n < 0 || n > limit {
+		return 1
+	}
+	return 1 + int(n*int64(g.cfg.MaxClientFramesPerSecond)*2/5/limit)
 }
 
 // readPayload reads n bytes, growing as they come.

@@ -16,7 +16,8 @@
 //
 // What it cannot know stays: a secret without a form of its own under a name that says nothing or in a column under its
 // heading, one that is encoded (but for escapes of URLs and quotes), one that is split over several strings. Of a sentence
-// ("the password is …") only a value in quotes is taken, or one that is no word of the language.
+// ("the password is …") only a value in quotes is taken, or one that is no word of the language. A stream has given a value
+// out before it sees a name that follows it.
 package redact
 
 // Mask stands where a secret was.

@@ -219,6 +219,7 @@ type describedJSON struct {
 	Partitions  []partitionJSON       `json:"partitions"`
 	Configs     map[string]configJSON `json:"configs"`
 	ConfigError string                `json:"config_error"`
+	OffsetError string                `json:"offset_error"`
 	Differences []differenceJSON      `json:"differences"`
 }
 
@@ -236,7 +237,7 @@ type configJSON struct {
 	Set   bool   `json:"set"` // on the topic, not a default of the cluster
 }
 
-// Run fails when a topic does not exist.
+// Run fails when a topic does not exist, or its offsets cannot be read although its partitions have leaders.
 func (c *topicsDescribe) Run(ctx context.Context, p *Process) error {
 	client, bounded, cancel, err := c.Topics.open(ctx, p)
 	if err != nil {
@@ -261,10 +262,19 @@ func (c *topicsDescribe) Run(ctx context.Context, p *Process) error {
 		return err
 	}
 	var missing []string
+	var unknown []error
 	for _, l := range found {
 		if !l.Exists {
 			missing = append(missing, strconv.Quote(l.Name))
 		}
+		if l.OffsetErr != nil {
+			kafka := c.Topics.Kafka
+			kafka.Topic = l.Name
+			unknown = append(unknown, kafka.Explain(kafkaclient.OpInspect, fmt.Errorf("offsets of topic %q: %w", l.Name, l.OffsetErr)))
+		}
+	}
+	if len(unknown) > 0 {
+		return errors.Join(unknown...)
 	}
 	if len(missing) > 0 {
 		return noDataTry(programName+" topics ensure"+p.again(c.Topics.Kafka)+c.Topics.flags(p), "no such topic: %s", strings.Join(missing, ", "))
@@ -290,6 +300,9 @@ func writeDescribedJSON(p *Process, found []topics.Live, definitions []topics.De
 		}
 		if l.ConfigErr != nil {
 			d.ConfigError = l.ConfigErr.Error()
+		}
+		if l.OffsetErr != nil {
+			d.OffsetError = l.OffsetErr.Error()
 		}
 		out[i] = d
 	}

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/testkafka"
@@ -203,5 +205,38 @@ func TestInterrupt(t *testing.T) {
 	code := Run(ctx, []string{"topics", "ensure"}, settings.MapEnv(map[string]string{"KAFKA_BROKERS": ln.Addr().String()}), strings.NewReader(""), &stdout, &stderr)
 	if code != ExitFailure || !strings.Contains(stderr.String(), "interrupted") || time.Since(begun) > 10*time.Second {
 		t.Errorf("code %d after %s: %s", code, time.Since(begun), stderr.String())
+	}
+}
+
+// Offsets that cannot be read are unknown, and the command says why and fails, though the rest of the topic is shown.
+func TestTopicsDescribeSaysWhyOffsetsAreUnknown(t *testing.T) {
+	t.Parallel()
+	c := testkafka.NewFake(t, kfake.SeedTopics(1, "m", "m-dlq"))
+	c.ControlKey(int16(kmsg.ListOffsets), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		response := request.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, asked := range request.(*kmsg.ListOffsetsRequest).Topics {
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = asked.Topic
+			for _, p := range asked.Partitions {
+				partition := kmsg.NewListOffsetsResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
+				topic.Partitions = append(topic.Partitions, partition)
+			}
+			response.Topics = append(response.Topics, topic)
+		}
+		return response, nil, true
+	})
+	env := map[string]string{"KAFKA_BROKERS": strings.Join(c.ListenAddrs(), ","), "KAFKA_TOPIC": "m"}
+	o := runCLI(t, env, "topics", "describe", "-o", "json")
+	o.want(t, ExitBroker, `offsets of topic "m": TOPIC_AUTHORIZATION_FAILED`, "likely cause", "DESCRIBE")
+	var described struct{ Topics []describedJSON }
+	if err := json.Unmarshal([]byte(o.stdout), &described); err != nil || len(described.Topics) != 2 {
+		t.Fatalf("%v in %s", err, o.stdout)
+	}
+	for _, d := range described.Topics {
+		if !d.Exists || len(d.Partitions) != 1 || d.Partitions[0].Oldest != nil || d.Partitions[0].Next != nil || !strings.Contains(d.OffsetError, "AUTHORIZATION") {
+			t.Errorf("%+v", d)
+		}
 	}
 }

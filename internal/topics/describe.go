@@ -1,6 +1,7 @@
 package topics
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -20,6 +21,8 @@ type Live struct {
 	Partitions []Partition
 	Configs    map[string]Config
 	ConfigErr  error // why Configs is empty; the rest is known
+	// OffsetErr is why offsets of partitions that have a leader are unknown; nil when none is.
+	OffsetErr error
 }
 
 // Partition is one partition as the cluster has it.
@@ -66,23 +69,34 @@ func Describe(ctx context.Context, client *kadm.Client, names ...string) ([]Live
 		return found, nil
 	}
 	// An offset that cannot be read stays unknown: the topic itself is described all the same.
-	starts, _ := client.ListStartOffsets(ctx, existing...)
-	ends, _ := client.ListEndOffsets(ctx, existing...)
-	for _, l := range found {
+	starts, errStarts := client.ListStartOffsets(ctx, existing...)
+	ends, errEnds := client.ListEndOffsets(ctx, existing...)
+	for t := range found {
+		l := &found[t]
 		for i := range l.Partitions {
 			p := &l.Partitions[i]
-			p.Oldest = offsetOf(starts, l.Name, p.Partition)
-			p.Next = offsetOf(ends, l.Name, p.Partition)
+			var oldest, next error
+			p.Oldest, oldest = offsetOf(starts, errStarts, l.Name, p.Partition)
+			p.Next, next = offsetOf(ends, errEnds, l.Name, p.Partition)
+			if err := cmp.Or(oldest, next); err != nil && p.Leader >= 0 && l.OffsetErr == nil {
+				l.OffsetErr = err
+			}
 		}
 	}
 	return found, nil
 }
 
-func offsetOf(listed kadm.ListedOffsets, topic string, partition int32) int64 {
-	if o, ok := listed.Lookup(topic, partition); ok && o.Err == nil {
-		return o.Offset
+// offsetOf returns the offset of a partition, or why it is unknown; requestErr is why some were not asked for.
+func offsetOf(listed kadm.ListedOffsets, requestErr error, topic string, partition int32) (int64, error) {
+	o, ok := listed.Lookup(topic, partition)
+	switch {
+	case ok && o.Err == nil:
+		return o.Offset, nil
+	case ok:
+		return unknownOffset, o.Err
+	default:
+		return unknownOffset, cmp.Or(requestErr, errors.New("no answer"))
 	}
-	return unknownOffset
 }
 
 const unknownOffset = -1

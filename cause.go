@@ -67,7 +67,10 @@ func (p *Producer) explain(err error) error {
 
 func (p *Producer) mask(err error) error {
 	text := err.Error()
-	for _, v := range reflect.ValueOf(p.cfg.kafka).Fields() {
+	for f, v := range reflect.ValueOf(p.cfg.kafka).Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		if s, ok := v.Interface().(kafkaclient.Secret); ok && s.IsSet() {
 			text = strings.ReplaceAll(text, s.Reveal(), redact.Mask)
 		}

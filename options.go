@@ -138,12 +138,18 @@ func WithBrokers(brokers ...string) Option {
 			return fmt.Errorf("WithBrokers(%q): %w; allowed: %s", brokers, err, list.Allowed())
 		}
 		c.kafka.Brokers = list
+		c.kafka.GivenAs("KAFKA_BROKERS", "WithBrokers")
 		return nil
 	}}
 }
 
 // WithTopic names the topic; dashstream-quality otherwise. Nothing creates it by itself: "dashstream topics ensure" does.
-func WithTopic(topic string) Option { return option(func(c *config) { c.kafka.Topic = topic }) }
+func WithTopic(topic string) Option {
+	return option(func(c *config) {
+		c.kafka.Topic = topic
+		c.kafka.GivenAs("KAFKA_TOPIC", "WithTopic")
+	})
+}
 
 // WithTenant names the tenant written into every message; default otherwise.
 func WithTenant(tenant string) Option { return option(func(c *config) { c.kafka.TenantID = tenant }) }

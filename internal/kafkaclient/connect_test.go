@@ -333,15 +333,17 @@ func TestOtherProtocols(t *testing.T) {
 		says   []string
 	}{
 		{"plaintext to TLS that alerts", reply("\x15\x03\x03\x00\x02\x02\x46"), false, kafkaclient.ClassTLS,
-			[]string{"is a TLS listener", "KAFKA_SECURITY_PROTOCOL", "ssl or sasl_ssl", "now plaintext"}},
+			[]string{"is a TLS listener", "KAFKA_SECURITY_PROTOCOL", "to ssl, or to sasl_ssl", "now plaintext"}},
 		{"plaintext to a web server", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), false, kafkaclient.ClassTLS,
 			[]string{"is a web server", "KAFKA_BROKERS"}},
 		{"plaintext to a listener that hangs up", reply(""), false, kafkaclient.ClassAuthentication,
 			[]string{"expects SASL or TLS", "KAFKA_SECURITY_PROTOCOL"}},
 		{"plaintext to silence", silence, false, kafkaclient.ClassTimeout, []string{"accepts connections, but does not answer", "KAFKA_BROKERS"}},
 		{"TLS to plaintext that hangs up", reply(""), true, kafkaclient.ClassTLS,
-			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL", "plaintext or sasl_plaintext", "now ssl"}},
-		{"TLS to something else", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), true, kafkaclient.ClassTLS,
+			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL", "to plaintext, or to sasl_plaintext", "now ssl"}},
+		{"TLS to a web server", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), true, kafkaclient.ClassTLS,
+			[]string{"is a web server", "KAFKA_BROKERS"}},
+		{"TLS to something else", reply("220 mail.example ESMTP\r\n"), true, kafkaclient.ClassTLS,
 			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL"}},
 		{"TLS to silence", silence, true, kafkaclient.ClassTLS, []string{"does not answer a TLS handshake", "KAFKA_SECURITY_PROTOCOL"}},
 	}

@@ -62,14 +62,14 @@ func (e *HandshakeError) Error() string {
 // Unwrap returns the error of the TLS library.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// ProtocolError is a plaintext connection whose other side answers in another protocol.
+// ProtocolError is a connection whose other side answers in another protocol.
 type ProtocolError struct {
 	Addr   string
 	Spoken string // "TLS" or "HTTP"
 }
 
 func (e *ProtocolError) Error() string {
-	return fmt.Sprintf("%s speaks %s, not plaintext Kafka", e.Addr, e.Spoken)
+	return fmt.Sprintf("%s speaks %s, not Kafka", e.Addr, e.Spoken)
 }
 
 // HangUpError is a connection that the broker closed while the client was introducing itself, without saying why.

@@ -1,21 +1,20 @@
 package kafkaclient
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Explained is an error with its likely cause and what to change. It wraps the error it explains.
+// Explained is an error with its likely cause and what to change. It wraps the error it explains. Neither text has a "; " of
+// its own, which separates reasons where several stand on a line.
 type Explained struct {
 	Err   error
 	Cause string // what probably is wrong
@@ -75,7 +74,9 @@ func explain(err error, x explainer) error {
 	if cause == "" {
 		return err
 	}
-	return &Explained{Err: err, Cause: cause, Fix: fix}
+	// Names of certificates, topics and files are others' words.
+	one := strings.NewReplacer("; ", ", ")
+	return &Explained{Err: err, Cause: one.Replace(x.asGiven(cause)), Fix: one.Replace(x.asGiven(fix))}
 }
 
 // explainer holds what is known besides the error; s may be nil.
@@ -90,8 +91,7 @@ func (x explainer) explain(err error) (cause, fix string) {
 	case ClassTLS:
 		return x.tls(err)
 	case ClassCredentials:
-		return "the client could not obtain what it authenticates with",
-			"check the files and endpoints of the KAFKA_SASL_* settings (for AWS_MSK_IAM, the AWS_* variables)"
+		return x.credentials(err)
 	case ClassAuthentication:
 		return x.authentication(err)
 	case ClassAuthorization:
@@ -110,179 +110,13 @@ func (x explainer) explain(err error) (cause, fix string) {
 			"check the network, the broker, and KAFKA_BROKER_ADDRESS_FAMILY" + x.value(func(s *Settings) string { return string(s.AddressFamily) })
 	case ClassUnknownTopic:
 		return x.topicPhrase("the topic%s does not exist, or this user may not see it"),
-			"run: dashstream topics ensure" + x.flags() + "; or correct KAFKA_TOPIC"
+			"run: dashstream topics ensure" + x.flags() + ", or correct KAFKA_TOPIC"
 	case ClassTooLarge:
-		return x.topicPhrase("a record is larger than max.message.bytes of the topic%s"), "run: dashstream topics ensure" + x.flags() + "; it says what to raise"
+		return x.topicPhrase("a record is larger than max.message.bytes of the topic%s"), "run: dashstream topics ensure" + x.flags() + " (it says what to raise)"
 	case ClassUnsupported:
 		return "the broker is too old, or lacks the feature", "use Apache Kafka 2.1 or later, or a compatible broker"
 	}
 	return x.broker(err)
-}
-
-func (x explainer) tls(err error) (cause, fix string) {
-	if e, ok := errors.AsType[*ProtocolError](err); ok {
-		if e.Spoken == "HTTP" {
-			return e.Addr + " is a web server", "set KAFKA_BROKERS to a port of the broker"
-		}
-		return e.Addr + " is a TLS listener and the client does not encrypt",
-			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to ssl or sasl_ssl"
-	}
-	addr := "the broker"
-	if e, ok := errors.AsType[*HandshakeError](err); ok {
-		addr = e.Addr
-	}
-	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		issuer := ""
-		if unknown.Cert != nil {
-			issuer = fmt.Sprintf(" (%q)", unknown.Cert.Issuer.String())
-		}
-		return fmt.Sprintf("the certificate of %s is signed by an authority%s that the client does not trust", addr, issuer),
-			"set KAFKA_SSL_CA_LOCATION" + x.value(func(s *Settings) string { return s.SSLCALocation }) + " to the PEM file of that authority"
-	}
-	if host, ok := errors.AsType[x509.HostnameError](err); ok {
-		return fmt.Sprintf("the certificate of %s is for %s, not for %q", addr, namesOf(host.Certificate), host.Host),
-			"use a name of the certificate in KAFKA_BROKERS and in the brokers' advertised.listeners; KAFKA_SSL_ENDPOINT_ALGORITHM=none turns the check off"
-	}
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		if invalid.Reason == x509.Expired && invalid.Cert != nil {
-			return fmt.Sprintf("a certificate of %s is valid only from %s to %s", addr,
-					invalid.Cert.NotBefore.Format(time.RFC3339), invalid.Cert.NotAfter.Format(time.RFC3339)),
-				"renew the broker's certificate, or set the clock of this machine"
-		}
-		return fmt.Sprintf("the certificate of %s cannot be used for a server", addr), "replace the broker's certificate"
-	}
-	if isRemoteAlert(err) {
-		return "the broker refuses the client's side of TLS, mostly because it wants a client certificate or does not trust the one it got",
-			"set KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION to a certificate that the broker trusts"
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || isHangUp(err) {
-		return addr + " does not speak TLS",
-			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port"
-	}
-	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
-		return addr + " accepts connections, but does not answer a TLS handshake: it probably does not speak TLS",
-			"set KAFKA_SECURITY_PROTOCOL" + x.protocol() + " to plaintext or sasl_plaintext, or KAFKA_BROKERS to a TLS port"
-	}
-	return "the TLS handshake failed", "check the KAFKA_SSL_* settings and the broker's listener"
-}
-
-// isHangUp reports a connection that the other side closed.
-func isHangUp(err error) bool { return classifyNetwork(err) == ClassNetwork }
-
-func isTimeout(err error) bool {
-	t, ok := errors.AsType[net.Error](err)
-	return ok && t.Timeout()
-}
-
-func namesOf(cert *x509.Certificate) string {
-	if cert == nil {
-		return "another host"
-	}
-	names := slices.Clone(cert.DNSNames)
-	for _, ip := range cert.IPAddresses {
-		names = append(names, ip.String())
-	}
-	const shown = 5
-	switch {
-	case len(names) == 0:
-		return "no host at all"
-	case len(names) > shown:
-		return strings.Join(names[:shown], ", ") + ", …"
-	default:
-		return strings.Join(names, ", ")
-	}
-}
-
-func (x explainer) authentication(err error) (cause, fix string) {
-	mechanism := x.value(func(s *Settings) string { return string(s.SASLMechanism) })
-	protocol := x.protocol()
-	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
-		return "the broker closed the connection without an answer: the listener expects SASL or TLS and the client does not",
-			"set KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has"
-	}
-	if e, ok := errors.AsType[*HangUpError](err); ok && e.Handshake {
-		return "the listener does not offer this SASL mechanism, or does not authenticate with SASL at all",
-			"set KAFKA_SASL_MECHANISM" + mechanism + " and KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has"
-	}
-	switch {
-	case errors.Is(err, kerr.UnsupportedSaslMechanism):
-		return "the listener does not offer this SASL mechanism", "set KAFKA_SASL_MECHANISM" + mechanism + " to one that it offers"
-	case errors.Is(err, kerr.IllegalSaslState):
-		return "the listener does not authenticate with SASL", "set KAFKA_SECURITY_PROTOCOL" + protocol + " to plaintext or ssl, or use a SASL listener"
-	}
-	switch {
-	case x.s != nil && x.s.SASLMechanism == MechanismOAuthBearer:
-		return "the broker does not accept the token: it is expired, or for another audience or scope",
-			"check KAFKA_SASL_OAUTHBEARER_TOKEN_FILE, or the scope and the client of the token endpoint"
-	case x.s != nil && x.s.SASLMechanism == MechanismAWSMSKIAM:
-		return "the cluster does not accept the AWS identity, or its policy lacks kafka-cluster:Connect",
-			"check the AWS_* variables and the IAM policy"
-	}
-	if _, ok := errors.AsType[*HangUpError](err); ok {
-		return "the user name or password is wrong, or the listener has no such user, no such mechanism, or no SASL",
-			"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SASL_MECHANISM" + mechanism + " and KAFKA_SECURITY_PROTOCOL" + protocol
-	}
-	return "the user name or password is wrong, or the user does not exist for this mechanism",
-		"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM" + mechanism
-}
-
-// authorization names the permission by what was refused and what was being done.
-func (x explainer) authorization(err error) (cause, fix string) {
-	user := "this user"
-	if x.s != nil && x.s.SASLUsername != "" {
-		user = fmt.Sprintf("user %q", x.s.SASLUsername)
-	}
-	resource, operation := "the cluster", "DESCRIBE"
-	switch {
-	case errors.Is(err, kerr.GroupAuthorizationFailed):
-		resource, operation = "the consumer group", "READ"
-		if x.s != nil && x.s.GroupID != "" {
-			resource = fmt.Sprintf("consumer group %q", x.s.GroupID)
-		}
-	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		resource = x.topicPhrase("topic%s")
-		operation = x.topicPermission()
-	case errors.Is(err, kerr.ClusterAuthorizationFailed):
-		switch x.op {
-		case OpProduce:
-			// Brokers let whoever may write to some topic be an idempotent producer; this user may write to none.
-			return x.lacks(user, "WRITE", x.topicPhrase("topic%s"),
-				"; before Kafka 2.8, IDEMPOTENT_WRITE on the cluster as well")
-		case OpCreate:
-			operation = "CREATE"
-		case OpAlter:
-			operation = "ALTER_CONFIGS"
-		}
-	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
-		resource, operation = "the transactional id", "WRITE"
-	}
-	return x.lacks(user, operation, resource, "")
-}
-
-func (x explainer) lacks(user, operation, resource, more string) (cause, fix string) {
-	doing := ""
-	if x.op != "" {
-		doing = " to " + string(x.op)
-	}
-	return fmt.Sprintf("%s lacks the permission %s on %s%s", user, operation, resource, doing),
-		fmt.Sprintf("add an ACL that allows %s on %s%s", operation, resource, more)
-}
-
-func (x explainer) topicPermission() string {
-	switch x.op {
-	case OpProduce:
-		return "WRITE"
-	case OpConsume, OpGroup:
-		return "READ"
-	case OpCreate:
-		return "CREATE"
-	case OpAlter:
-		return "ALTER and ALTER_CONFIGS"
-	case OpInspect:
-		return "DESCRIBE"
-	default:
-		return "DESCRIBE (READ to consume, WRITE to produce)"
-	}
 }
 
 func (x explainer) name(err error) (cause, fix string) {
@@ -305,8 +139,8 @@ func (x explainer) timeout(err error) (cause, fix string) {
 	if errors.Is(err, kgo.ErrRecordTimeout) {
 		return "the broker did not confirm the record in time", "check the broker, and the errors logged before this one"
 	}
-	where := x.value(func(s *Settings) string { return s.Brokers.String() })
-	return "no broker answered in time", "check that KAFKA_BROKERS can be reached from here" + where
+	return "no broker answered in time", "check that KAFKA_BROKERS" + x.value(func(s *Settings) string { return s.Brokers.String() }) +
+		" can be reached from here, and has listeners for KAFKA_SECURITY_PROTOCOL" + x.protocol()
 }
 
 // whereFrom says which setting holds the address that failed: ours, or the one that a broker advertises.
@@ -315,14 +149,17 @@ func (x explainer) whereFrom(err error) string {
 	if x.s == nil || addr == "the broker" {
 		return "KAFKA_BROKERS (or the brokers' advertised.listeners, when the address is not in it)"
 	}
-	host := addr
-	if h, _, splitErr := net.SplitHostPort(addr); splitErr == nil {
-		host = h
+	host, port, splitErr := net.SplitHostPort(addr)
+	if splitErr != nil { // a name that was looked up
+		host = addr
 	}
 	for _, b := range x.s.Brokers {
+		h, p, err := net.SplitHostPort(b)
+		if err != nil || port != "" && p != port {
+			continue
+		}
 		// A dial error has the resolved address, so a name in the list may stand for it.
-		h, _, splitErr := net.SplitHostPort(b)
-		if splitErr == nil && (h == host || net.ParseIP(h) == nil && net.ParseIP(host) != nil) {
+		if h == host || net.ParseIP(h) == nil && net.ParseIP(host) != nil {
 			return fmt.Sprintf("KAFKA_BROKERS (now %s)", x.s.Brokers)
 		}
 	}
@@ -350,7 +187,7 @@ func address(err error) string {
 func (x explainer) broker(err error) (cause, fix string) {
 	switch {
 	case errors.Is(err, kerr.NotEnoughReplicas), errors.Is(err, kerr.NotEnoughReplicasAfterAppend):
-		return "fewer replicas are in sync than min.insync.replicas of the topic asks for", "bring the brokers back; nothing is written until then"
+		return "fewer replicas are in sync than min.insync.replicas of the topic asks for", "bring the brokers back (nothing is written until then)"
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		return "the cluster has fewer brokers than the replication factor", "lower --replication, use --profile default on a cluster with one broker, or start more brokers"
 	case errors.Is(err, kerr.InvalidTopicException):
@@ -388,6 +225,17 @@ func (x explainer) value(of func(*Settings) string) string {
 		return " (now not set)"
 	}
 	return fmt.Sprintf(" (now %s)", v)
+}
+
+// variable finds the names of settings in a text.
+var variable = regexp.MustCompile(`\bKAFKA_[A-Z_]+\b`)
+
+// asGiven calls the settings what the user called them.
+func (x explainer) asGiven(text string) string {
+	if x.s == nil || len(x.s.given) == 0 {
+		return text
+	}
+	return variable.ReplaceAllStringFunc(text, func(name string) string { return cmp.Or(x.s.given[name], name) })
 }
 
 func (x explainer) topicPhrase(format string) string {

@@ -39,17 +39,34 @@ func (s Settings) tokenSource() func(context.Context) (string, error) {
 	}).get
 }
 
-// tokenError leaves out the body of the answer: an endpoint may repeat the secret there.
-func tokenError(endpoint string, err error) error {
-	var refused *oauth2.RetrieveError
-	if errors.As(err, &refused) {
-		code := ""
-		if refused.ErrorCode != "" {
-			code = fmt.Sprintf(" (%s)", refused.ErrorCode)
-		}
-		return fmt.Errorf("token endpoint %s refused the client credentials: status %s%s", endpoint, refused.Response.Status, code)
+// tokenEndpointError is a token endpoint that gave no token.
+type tokenEndpointError struct {
+	endpoint string
+	status   string // of its answer; empty without one
+	err      error
+}
+
+func (e *tokenEndpointError) Error() string {
+	if e.status != "" {
+		return fmt.Sprintf("token endpoint %s answered %s", e.endpoint, e.status)
 	}
-	return fmt.Errorf("token endpoint %s: %w", endpoint, err)
+	return fmt.Sprintf("token endpoint %s: %v", e.endpoint, e.err)
+}
+
+// Unwrap returns why there was no answer.
+func (e *tokenEndpointError) Unwrap() error { return e.err }
+
+// tokenError leaves out the body of an answer: an endpoint may repeat the secret there.
+func tokenError(endpoint string, err error) error {
+	refused, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok || refused.Response == nil {
+		return &tokenEndpointError{endpoint: endpoint, err: err}
+	}
+	status := refused.Response.Status
+	if refused.ErrorCode != "" {
+		status += " (" + refused.ErrorCode + ")"
+	}
+	return &tokenEndpointError{endpoint: endpoint, status: status}
 }
 
 func readToken(path string) (string, error) {

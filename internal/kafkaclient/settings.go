@@ -2,6 +2,7 @@ package kafkaclient
 
 import (
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -97,6 +98,8 @@ type Settings struct {
 	RequestTimeout settings.Seconds `name:"kafka-request-timeout-secs" envs:"KAFKA_REQUEST_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest silence of a broker on one request." min:"1" max:"600"`
 	RetryTimeout   settings.Seconds `name:"kafka-retry-timeout-secs" envs:"KAFKA_RETRY_TIMEOUT_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest time one request is tried again." min:"1" max:"600"`
 	MetadataMaxAge settings.Seconds `name:"kafka-metadata-max-age-secs" envs:"KAFKA_METADATA_MAX_AGE_SECS" placeholder:"SECONDS" group:"Kafka connections" hidden:"" help:"Longest time until new partitions are noticed." min:"5" max:"3600"`
+
+	given map[string]string // see GivenAs
 }
 
 // Default returns the settings of a user who set nothing: a plaintext broker on this machine.
@@ -125,6 +128,16 @@ func FromEnv(env settings.Lookup) (Settings, error) {
 	s := Default()
 	_, err := settings.Load(&s, settings.Source{Env: env})
 	return s, err
+}
+
+// GivenAs tells by which name the user gave a setting, such as a flag, so that explanations call it that.
+func (s *Settings) GivenAs(variable, name string) {
+	given := maps.Clone(s.given) // copies of the settings share it
+	if given == nil {
+		given = map[string]string{}
+	}
+	given[variable] = name
+	s.given = given
 }
 
 // DeadLetterTopic is the topic of the dead letters, derived from Topic when it is not set.

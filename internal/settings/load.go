@@ -51,6 +51,12 @@ type Deriver interface {
 	Derived() map[string]string
 }
 
+// Named is a struct that wants to know by which name a setting was given where that is not its canonical variable, to speak
+// of it as the user does. It hears of the settings of the structs around it too.
+type Named interface {
+	GivenAs(variable, name string)
+}
+
 // Load fills the struct that ptr points to, which must hold its defaults, and then calls Validate() error of each struct
 // in it, innermost first; where a setting could not be read, ValidateFields() error instead. The error joins
 // all that is wrong, each an *Error where it concerns one setting. The list has every setting, also when there is an error:
@@ -78,6 +84,7 @@ func Load(ptr any, src Source) ([]Value, error) {
 	if !broken {
 		derive(reflect.ValueOf(ptr).Elem(), values)
 	}
+	tellNames(reflect.ValueOf(ptr).Elem(), values)
 	return values, errors.Join(errs...)
 }
 
@@ -114,6 +121,24 @@ func derive(v reflect.Value, values []Value) {
 	for i := range values {
 		if text, ok := derived[values[i].Field.Env()]; ok && values[i].Text == "" {
 			values[i].Text, values[i].Origin = text, FromOthers
+		}
+	}
+}
+
+// tellNames calls GivenAs of the structs that have it.
+func tellNames(v reflect.Value, values []Value) {
+	for i := range v.NumField() {
+		if sf := v.Type().Field(i); isSection(sf) && v.Field(i).CanSet() {
+			tellNames(v.Field(i), values)
+		}
+	}
+	n, ok := v.Addr().Interface().(Named)
+	if !ok {
+		return
+	}
+	for i := range values {
+		if name, variable := values[i].Name, values[i].Field.Env(); name != "" && name != variable {
+			n.GivenAs(variable, name)
 		}
 	}
 }

@@ -73,7 +73,8 @@ func fileExists(path string) bool {
 }
 
 func (n *node) format(ctx context.Context, clusterID string, args []string) error {
-	args = append([]string{"kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.configFile()}, args...)
+	// Attached, since one id in 64 begins with a dash.
+	args = append([]string{"kafka.tools.StorageTool", "format", "--cluster-id=" + clusterID, "-c", n.configFile()}, args...)
 	if out, err := n.java(ctx, "256m", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("format storage: %w:\n%s", err, out)
 	}

@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka cluster interop browser readme bench soak fuzz-short mutants faults clean
+.PHONY: help build test race lint fmt generate check test-kafka security cluster interop browser readme bench soak fuzz-short mutants faults clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ test-kafka: ## run the broker-backed tests on Apache Kafka (needs Java 17 and Ma
 
 cluster: ## kill, stop and move three brokers of Apache Kafka under load (needs Java 17 and Maven)
 	scripts/test-cluster.sh
+
+security: ## connect to Apache Kafka in every way and with every mistake; UPDATE=-update writes docs/security.md
+	DASHSTREAM_TEST_KAFKA=apache DASHSTREAM_TEST_KAFKA_JARS="$$(scripts/kafka-jars.sh)" $(GO) test -count=1 ./e2e/security $(UPDATE)
 
 interop: ## read and write the embedded broker with other Kafka clients (needs kcat, Python)
 	scripts/interop.sh

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream/internal/buildinfo"
@@ -52,8 +53,9 @@ func (a *App) prepareTopics(ctx context.Context) error {
 	differences, err := topics.Verify(ctx, admin, topics.All(a.kafka, topics.Default)[0])
 	var mismatch *topics.MismatchError
 	if errors.As(err, &mismatch) && mismatch.Missing() {
-		return mismatch
+		return a.kafka.Explain(kafkaclient.OpInspect, fmt.Errorf("topic %q: %w", a.kafka.Topic, kerr.UnknownTopicOrPartition))
 	}
+	err = kafkaclient.WithFailure(err, connections.Failure())
 	a.differs(differences)
 	err = kafkaclient.WithFailure(err, connections.Failure())
 	switch {
@@ -61,9 +63,9 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		// A gateway reads a topic of any shape. What differs was said, and
 		// stays in the metric.
 	case kafkaclient.Classify(err).Retryable() || kafkaclient.Classify(err).Unreachable():
-		a.log.Warn("the topic cannot be checked now", "error", a.kafka.Explain(kafkaclient.OpInspect, err))
+		a.log.Warn("the topic cannot be checked now", "error", a.kafka.Explain(kafkaclient.OpConsume, err))
 	default:
-		return a.kafka.Explain(kafkaclient.OpInspect, err)
+		return a.kafka.Explain(kafkaclient.OpConsume, err)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (c *demoCommand) check(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer client.Close()
-	err = c.Kafka.Probe(ctx, client, c.Kafka.Topic)
+	err = c.Kafka.Probe(ctx, client, kafkaclient.OpProduce, c.Kafka.Topic)
 	if kafkaclient.Classify(err) == kafkaclient.ClassUnknownTopic {
 		return noDataTry(programName+" topics ensure"+p.again(c.Kafka), "%w", err)
 	}

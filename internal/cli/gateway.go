@@ -11,7 +11,6 @@ import (
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
-	"github.com/dashflow/dashstream/internal/topics"
 )
 
 // gatewayCommand serves a topic of the user's cluster to clients.
@@ -40,13 +39,12 @@ func (c *gatewayCommand) Run(ctx context.Context, p *Process) error {
 // startError gives a process that cannot start the exit code that says why. One that was told to stop meanwhile has ended as
 // it is meant to.
 func (p *Process) startError(ctx context.Context, err error, kafka kafkaclient.Settings) error {
-	var mismatch *topics.MismatchError
 	var bind *httpserve.BindError
 	var busy *embedded.BusyError
 	switch {
 	case interrupted(ctx, err):
 		return nil
-	case errors.As(err, &mismatch) && mismatch.Missing():
+	case kafkaclient.Classify(err) == kafkaclient.ClassUnknownTopic:
 		return &codedError{code: ExitNoData, err: err, try: programName + " topics ensure" + p.again(kafka)}
 	case errors.Is(err, embedded.ErrLocked):
 		return &codedError{code: ExitInUse, err: fmt.Errorf("%w: --data-dir (DASHSTREAM_DATA_DIR)", err)}

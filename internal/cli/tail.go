@@ -93,8 +93,16 @@ func (c *tailCommand) run(ctx context.Context, p *Process) error {
 		count: c.Count, untilEnd: c.NoFollow, idle: startTimeout, json: c.JSON(), out: bufio.NewWriter(p.Stdout),
 		note: func(format string, args ...any) { say(p.Stderr, programName+": "+format, args...) },
 	}
+	readable, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	reading.Go(func() {
+		watchReading(fctx, f.Ready, t.note, func(err error) error { return c.Kafka.Explain(kafkaclient.OpConsume, err) }, failed)
+	})
 	if t.start, t.live, err = c.From.begin(ctx, f, began); err == nil {
-		err = t.run(ctx, f)
+		err = t.run(readable, f)
+	}
+	if err != nil && ctx.Err() == nil && readable.Err() != nil {
+		err = context.Cause(readable)
 	}
 	var bad *feed.CursorError
 	switch {
@@ -134,7 +142,7 @@ func (c *tailCommand) check(ctx context.Context, p *Process) ([]kgo.Opt, error) 
 		return nil, err
 	}
 	defer client.Close()
-	if err := c.Kafka.Probe(ctx, client, c.Kafka.Topic); err != nil {
+	if err := c.Kafka.Probe(ctx, client, kafkaclient.OpConsume, c.Kafka.Topic); err != nil {
 		return nil, err
 	}
 	return c.Kafka.ClientOptions(p.Log, programName+"-tail")

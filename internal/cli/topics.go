@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/settings"
@@ -151,7 +152,7 @@ func (c *topicsEnsure) Run(ctx context.Context, p *Process) error {
 		if r.Err != nil {
 			kafka := c.Topics.Kafka
 			kafka.Topic = r.Topic
-			errs = append(errs, kafka.Explain(topicsOperation(r), r.Err))
+			errs = append(errs, kafka.Explain(r.Doing, r.Err))
 		}
 		for _, d := range r.Differences {
 			if d.Severity == topics.Breaking {
@@ -168,14 +169,6 @@ func (c *topicsEnsure) Run(ctx context.Context, p *Process) error {
 		errs = append(errs, fmt.Errorf("%d breaking difference%s left; see above", len(breaking), plural))
 	}
 	return errors.Join(errs...)
-}
-
-// topicsOperation is what failed, for the name of a missing permission.
-func topicsOperation(r topics.Result) kafkaclient.Operation {
-	if r.Action == topics.Updated {
-		return kafkaclient.OpAlter
-	}
-	return kafkaclient.OpCreate
 }
 
 func writeEnsuredJSON(p *Process, results []topics.Result) error {
@@ -277,7 +270,11 @@ func (c *topicsDescribe) Run(ctx context.Context, p *Process) error {
 		return errors.Join(unknown...)
 	}
 	if len(missing) > 0 {
-		return noDataTry(programName+" topics ensure"+p.again(c.Topics.Kafka)+c.Topics.flags(p), "no such topic: %s", strings.Join(missing, ", "))
+		err := fmt.Errorf("no such topic: %s", strings.Join(missing, ", "))
+		if !found[0].Exists { // the other is made with it
+			err = c.Topics.Kafka.Explain(kafkaclient.OpInspect, fmt.Errorf("%w: %w", err, kerr.UnknownTopicOrPartition))
+		}
+		return noDataTry(programName+" topics ensure"+p.again(c.Topics.Kafka)+c.Topics.flags(p), "%w", err)
 	}
 	return nil
 }

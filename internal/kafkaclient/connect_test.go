@@ -71,7 +71,7 @@ func probe(t *testing.T, s kafkaclient.Settings) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	err := s.Probe(ctx, client(t, s), s.Topic)
+	err := s.Probe(ctx, client(t, s), kafkaclient.OpInspect, s.Topic)
 	if ctx.Err() != nil {
 		t.Errorf("the attempt did not end within %s", deadline)
 	}
@@ -401,7 +401,7 @@ func TestUnreachable(t *testing.T) {
 		s := at(answer(t, silence))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err := s.Probe(ctx, client(t, s), s.Topic)
+		err := s.Probe(ctx, client(t, s), kafkaclient.OpInspect, s.Topic)
 		if kafkaclient.Classify(err) != kafkaclient.ClassCanceled || !errors.Is(err, context.Canceled) {
 			t.Errorf("class %q: %v", kafkaclient.Classify(err), err)
 		}

@@ -40,7 +40,8 @@ const (
 	OpGroup   Operation = "consume as a group"
 	OpInspect Operation = "describe topics"
 	OpCreate  Operation = "create topics"
-	OpAlter   Operation = "alter topics"
+	OpAlter   Operation = "add partitions"
+	OpConfigs Operation = "alter the configuration of topics"
 )
 
 // Explain adds the likely cause and the setting to change to an error of a Kafka client. Errors that explain themselves,

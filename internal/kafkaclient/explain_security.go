@@ -133,7 +133,16 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
 		return "the listener does not offer this SASL mechanism", "set KAFKA_SASL_MECHANISM" + mechanism + " to one that it offers"
 	case errors.Is(err, kerr.IllegalSaslState):
-		return "the listener does not authenticate with SASL", "set KAFKA_SECURITY_PROTOCOL" + protocol + " to plaintext or ssl, or use a SASL listener"
+		without := "plaintext or ssl"
+		switch {
+		case x.s == nil:
+		case x.s.SecurityProtocol.TLS():
+			without = "ssl"
+		default:
+			without = "plaintext"
+		}
+		return "the listener does not authenticate with SASL",
+			"set KAFKA_SECURITY_PROTOCOL" + protocol + " to " + without + ", or KAFKA_BROKERS to a listener with SASL"
 	}
 	switch {
 	case x.s != nil && x.s.SASLMechanism == MechanismOAuthBearer:
@@ -201,6 +210,8 @@ func (x explainer) authorization(err error) (cause, fix string) {
 		case OpCreate:
 			operation = "CREATE"
 		case OpAlter:
+			operation = "ALTER"
+		case OpConfigs:
 			operation = "ALTER_CONFIGS"
 		}
 	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
@@ -227,7 +238,9 @@ func (x explainer) topicPermission() string {
 	case OpCreate:
 		return "CREATE"
 	case OpAlter:
-		return "ALTER and ALTER_CONFIGS"
+		return "ALTER"
+	case OpConfigs:
+		return "ALTER_CONFIGS"
 	case OpInspect:
 		return "DESCRIBE"
 	default:

@@ -11,8 +11,8 @@ import (
 
 // Probe asks the cluster for the topic and returns nil when a broker answers that it exists and that every partition has
 // a leader. It tries each broker once and does not wait for a broker to come back, so an error tells the state now. The
-// context must have a deadline. Errors are explained.
-func (s Settings) Probe(ctx context.Context, client *kgo.Client, topic string) error {
+// context must have a deadline. Errors are explained as those of op, which the topic is asked for.
+func (s Settings) Probe(ctx context.Context, client *kgo.Client, op Operation, topic string) error {
 	// Ping goes to the brokers directly; a request would be retried until the deadline and lose its cause.
 	if err := client.Ping(ctx); err != nil {
 		return s.Explain(OpConnect, fmt.Errorf("connect to kafka at %s: %w", s.Brokers, err))
@@ -23,7 +23,7 @@ func (s Settings) Probe(ctx context.Context, client *kgo.Client, topic string) e
 	request.Topics = append(request.Topics, asked)
 	response, err := request.RequestWith(ctx, client)
 	if err != nil {
-		return s.Explain(OpInspect, fmt.Errorf("describe topic %q: %w", topic, err))
+		return s.Explain(op, fmt.Errorf("describe topic %q: %w", topic, err))
 	}
 	if len(response.Topics) != 1 {
 		return fmt.Errorf("describe topic %q: the broker answered for %d topics", topic, len(response.Topics))
@@ -32,7 +32,7 @@ func (s Settings) Probe(ctx context.Context, client *kgo.Client, topic string) e
 	at := s
 	at.Topic = topic
 	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
-		return at.Explain(OpInspect, fmt.Errorf("describe topic %q: %w", topic, err))
+		return at.Explain(op, fmt.Errorf("describe topic %q: %w", topic, err))
 	}
 	for _, p := range found.Partitions {
 		if err := kerr.ErrorForCode(p.ErrorCode); err != nil && p.Leader < 0 {

@@ -52,11 +52,11 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 	cl := client(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	wantExplained(t, s.Probe(ctx, cl, s.Topic), kafkaclient.ClassAuthentication, "password is wrong")
+	wantExplained(t, s.Probe(ctx, cl, kafkaclient.OpInspect, s.Topic), kafkaclient.ClassAuthentication, "password is wrong")
 	if err := os.WriteFile(s.SASLPasswordFile, []byte("new\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Probe(ctx, cl, s.Topic); err != nil {
+	if err := s.Probe(ctx, cl, kafkaclient.OpInspect, s.Topic); err != nil {
 		t.Errorf("with the new password: %v", err)
 	}
 	s.SASLPasswordFile = "/no/such/file"

@@ -97,7 +97,7 @@ func TestClientCredentials(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	for range 2 {
-		if err := s.Probe(ctx, cl, s.Topic); err != nil {
+		if err := s.Probe(ctx, cl, kafkaclient.OpInspect, s.Topic); err != nil {
 			t.Fatal(err)
 		}
 	}

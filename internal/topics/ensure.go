@@ -52,6 +52,8 @@ type Result struct {
 	// Differences are those that remain.
 	Differences []Difference
 	Err         error
+	// Doing is what Err ended; it names the permission that may be missing.
+	Doing kafkaclient.Operation
 }
 
 // Ensure creates the topics that are missing and compares the others; see Options.Ensure.
@@ -93,15 +95,18 @@ func validateAll(definitions []Definition) error {
 }
 
 func (o Options) ensure(ctx context.Context, client *kadm.Client, d Definition, result *Result) error {
+	result.Doing = kafkaclient.OpInspect
 	live, err := describeOne(ctx, client, d.Name)
 	if err != nil {
 		return err
 	}
 	if !live.Exists {
+		result.Doing = kafkaclient.OpCreate
 		created, err := create(ctx, client, d)
 		if err != nil {
 			return err
 		}
+		result.Doing = kafkaclient.OpInspect
 		if created {
 			result.Action = Created
 		}
@@ -114,6 +119,7 @@ func (o Options) ensure(ctx context.Context, client *kadm.Client, d Definition, 
 		return err
 	}
 	if len(changed) > 0 {
+		result.Doing = kafkaclient.OpInspect
 		if live, err = settled(ctx, client, d.Name, func(l Live) bool { return !anyOf(Compare(l, d), changed) }); err != nil {
 			return err
 		}
@@ -190,11 +196,13 @@ func (o Options) change(ctx context.Context, client *kadm.Client, d Definition, 
 		var err error
 		switch {
 		case diff.What == Partitions && o.RaisePartitions && len(live.Partitions) < int(d.Partitions):
+			result.Doing = kafkaclient.OpAlter
 			err = raisePartitions(ctx, client, d)
 		case diff.What == MinInsyncReplicas && live.Replication() < int(d.Replication):
 			// A topic with too few replicas for the new value would take no more records.
 			continue
 		case o.UpdateConfigs && d.Configs[diff.What] != "":
+			result.Doing = kafkaclient.OpConfigs
 			err = updateConfig(ctx, client, d, diff.What)
 		default:
 			continue

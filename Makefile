@@ -40,7 +40,7 @@ cluster: ## kill, stop and move three brokers of Apache Kafka under load (needs 
 	scripts/test-cluster.sh
 
 security: ## connect to Apache Kafka in every way and with every mistake; UPDATE=-update writes docs/security.md
-	DASHSTREAM_TEST_KAFKA=apache DASHSTREAM_TEST_KAFKA_JARS="$$(scripts/kafka-jars.sh)" $(GO) test -count=1 ./e2e/security $(UPDATE)
+	scripts/test-security.sh $(UPDATE)
 
 interop: ## read and write the embedded broker with other Kafka clients (needs kcat, Python)
 	scripts/interop.sh

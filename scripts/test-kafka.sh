@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the broker-backed tests on Apache Kafka: every package whose tests import internal/testkafka, on one broker that is
-# started once and ends with the run; but for e2e/cluster, which takes minutes and has scripts/test-cluster.sh. Arguments go to "go test", for example: scripts/test-kafka.sh -run Resume -v
+# started once and ends with the run; but for e2e/cluster and e2e/security, which take minutes and have scripts of their own.
+# Arguments go to "go test", for example: scripts/test-kafka.sh -run Resume -v
 # Needs Java 17 and, the first time, Maven.
 set -eu
 
@@ -9,7 +10,7 @@ DASHSTREAM_TEST_KAFKA_JARS=$(scripts/kafka-jars.sh)
 export DASHSTREAM_TEST_KAFKA_JARS
 
 module=$(go list -m)
-packages=$(grep -rl --include='*_test.go' "\"$module/internal/testkafka\"" . | xargs -n1 dirname | grep -vx ./e2e/cluster | sort -u)
+packages=$(grep -rl --include='*_test.go' "\"$module/internal/testkafka\"" . | xargs -n1 dirname | grep -vx -e ./e2e/cluster -e ./e2e/security | sort -u)
 echo "test-kafka: packages:" $packages >&2
 
 # Packages one after the other: they share one broker, and it shares the machine with them.

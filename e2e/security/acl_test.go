@@ -92,7 +92,7 @@ func gatewayReads(t *testing.T, e env) {
 	p := run(t, e, "gateway", "--listen", "127.0.0.1:0")
 	addr := p.address()
 	if addr == "" || !p.eventually("the gateway is ready", func() bool { return readyz(t, addr) == "ok" }) {
-		t.Errorf("gateway: it ended:\n%s", p.out.String())
+		t.Errorf("gateway: it ended:\n%s", p.text())
 	}
 }
 
@@ -102,11 +102,11 @@ func gatewayNotes(t *testing.T, e env, cause string) outcome {
 	p := run(t, e, "gateway", "--listen", "127.0.0.1:0")
 	addr := p.address()
 	if addr == "" || !p.eventually("the gateway is ready, and says what it lacks", func() bool {
-		return readyz(t, addr) == "ok" && strings.Contains(p.out.String(), cause)
+		return readyz(t, addr) == "ok" && strings.Contains(p.text(), cause)
 	}) {
-		return outcome{how: fmt.Sprintf("exit %d", p.wait()), text: p.out.String()}
+		return outcome{how: fmt.Sprintf("exit %d", p.Wait()), text: p.text()}
 	}
-	return outcome{how: "ready", text: p.out.String()}
+	return outcome{how: "ready", text: p.text()}
 }
 
 func ensureWorks(flags ...string) func(t *testing.T, e env) {

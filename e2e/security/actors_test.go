@@ -18,6 +18,7 @@ import (
 	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/streampb"
 	"github.com/dashflow/dashstream/internal/testclient"
+	"github.com/dashflow/dashstream/internal/testprocess"
 )
 
 // env is the variables of one run.
@@ -58,7 +59,7 @@ var actors = []actor{
 // produce emits a run and closes the producer. The text is what was logged.
 func produce(t *testing.T, e env, thread string) (stats dashstream.Stats, text string, err error) {
 	t.Helper()
-	var log lockedBuffer
+	var log testprocess.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	p, err := dashstream.New(dashstream.FromLookup(settings.MapEnv(e)), dashstream.WithLogger(logger))
 	if err != nil {
@@ -115,27 +116,27 @@ func gatewayWorks(t *testing.T, e env, thread string) {
 	p := run(t, e, "gateway", "--listen", "127.0.0.1:0")
 	addr := p.address()
 	if addr == "" {
-		t.Errorf("gateway: it ended:\n%s", p.out.String())
+		t.Errorf("gateway: it ended:\n%s", p.text())
 		return
 	}
 	ready := p.eventually("the gateway is ready", func() bool { return readyz(t, addr) == "ok" })
 	if !ready {
-		t.Errorf("gateway: it ended:\n%s", p.out.String())
+		t.Errorf("gateway: it ended:\n%s", p.text())
 		return
 	}
 	c := testclient.Dial(t, "http://"+addr, "dashstream.v1+proto", nil)
 	c.Subscribe(testclient.Earliest(), &streampb.Filter{Threads: []string{thread}})
 	c.Until("records of the thread", func() bool { return len(c.Records) > 0 })
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("gateway: exit code %d", code)
 	}
-	leaksNothing(t, "gateway", p.out.String())
+	leaksNothing(t, "gateway", p.text())
 }
 
 // readyz is what the probe says.
 func readyz(t *testing.T, addr string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testprocess.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
 	if err != nil {
@@ -162,26 +163,26 @@ func gatewayFails(t *testing.T, e env, cause string) outcome {
 		probe = readyz(t, serves)
 		return strings.Contains(probe, cause)
 	}) {
-		return outcome{how: fmt.Sprintf("exit %d", p.wait()), text: p.out.String()}
+		return outcome{how: fmt.Sprintf("exit %d", p.Wait()), text: p.text()}
 	}
 	if probe == "ok" {
 		t.Errorf("gateway: ready")
 	}
-	told := p.eventually("the log tells the cause", func() bool { return strings.Contains(p.out.String(), "likely cause") })
+	told := p.eventually("the log tells the cause", func() bool { return strings.Contains(p.text(), "likely cause") })
 	if !told {
-		t.Errorf("gateway: ended:\n%s", p.out.String())
+		t.Errorf("gateway: ended:\n%s", p.text())
 	}
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("gateway: told to stop while it tries: exit code %d", code)
 	}
-	return outcome{how: "not ready", text: probe + "\n" + p.out.String()}
+	return outcome{how: "not ready", text: probe + "\n" + p.text()}
 }
 
 func command(t *testing.T, e env, args ...string) (code int, text string) {
 	t.Helper()
 	p := run(t, e, args...)
-	code = p.wait()
-	return code, p.out.String()
+	code = p.Wait()
+	return code, p.text()
 }
 
 func tailWorks(t *testing.T, e env, thread string) {

@@ -112,7 +112,7 @@ var mistakes = []mistake{
 	}, "web server", "KAFKA_BROKERS"},
 	{"plaintext to a port that accepts and is silent", func(t *testing.T, b *broker) env {
 		return b.to(t, "PLAIN", "plaintext").with(env{"KAFKA_BROKERS": silence(t)})
-	}, "no broker answered", "KAFKA_BROKERS"},
+	}, "accepts connections, but does not answer", "KAFKA_BROKERS"},
 	{"ssl to a port that accepts and is silent", func(t *testing.T, b *broker) env {
 		return b.to(t, "PLAIN", "ssl").with(env{"KAFKA_BROKERS": silence(t)})
 	}, "does not answer a TLS handshake", changeProtocol},

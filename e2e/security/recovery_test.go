@@ -22,9 +22,9 @@ func testRecovery(t *testing.T, b *broker) {
 			t.Fatal(err)
 		}
 		if !p.eventually("the gateway is ready", func() bool { return readyz(t, addr) == "ok" }) {
-			t.Errorf("it ended:\n%s", p.out.String())
+			t.Errorf("it ended:\n%s", p.text())
 		}
-		leaksNothing(t, "gateway", p.out.String())
+		leaksNothing(t, "gateway", p.text())
 	})
 	t.Run("permission", func(t *testing.T) {
 		t.Parallel()
@@ -37,7 +37,7 @@ func testRecovery(t *testing.T, b *broker) {
 		p.eventually("the gateway says what is missing", func() bool { return strings.Contains(readyz(t, addr), "lacks the permission READ") })
 		b.allow(t, []string{"User:" + user}, kadm.ACLPatternLiteral, []string{e["KAFKA_TOPIC"]}, kadm.OpRead)
 		if !p.eventually("the gateway is ready", func() bool { return readyz(t, addr) == "ok" }) {
-			t.Errorf("it ended:\n%s", p.out.String())
+			t.Errorf("it ended:\n%s", p.text())
 		}
 	})
 }

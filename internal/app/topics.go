@@ -55,7 +55,6 @@ func (a *App) prepareTopics(ctx context.Context) error {
 	if errors.As(err, &mismatch) && mismatch.Missing() {
 		return a.kafka.Explain(kafkaclient.OpInspect, fmt.Errorf("topic %q: %w", a.kafka.Topic, kerr.UnknownTopicOrPartition))
 	}
-	err = kafkaclient.WithFailure(err, connections.Failure())
 	a.differs(differences)
 	err = kafkaclient.WithFailure(err, connections.Failure())
 	switch {

@@ -5,22 +5,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
-// binary is the program, built once for all tests of a package.
-var binary string
+// built returns the path of the program, which it builds when it is first wanted; nil without Main.
+var built func() (path string, err error)
 
-// Binary is the path of the program. [Main] has built it.
+// Binary is the path of the program, which is built once for all tests of a package, when one first wants it. The package
+// has a TestMain that calls [Main].
 func Binary() string {
-	if binary == "" {
+	if built == nil {
 		panic("testprocess: the package's TestMain does not call Main")
 	}
-	return binary
+	path, err := built()
+	if err != nil {
+		panic(err) // no test of the package can do without
+	}
+	return path
 }
 
-// Main builds the program, with the race detector where the tests have it, runs the tests and returns their exit code. It
-// is for TestMain.
+// Main runs the tests and returns their exit code; what was built for them ends with it. It is for TestMain.
 func Main(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "dashstream-e2e-")
 	if err != nil {
@@ -28,16 +33,18 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "dashstream")
-	args := []string{"build", "-o", binary}
+	built = sync.OnceValues(func() (string, error) { return build(filepath.Join(dir, "dashstream")) })
+	return m.Run()
+}
+
+// build builds the program, with the race detector where the tests have it.
+func build(path string) (string, error) {
+	args := []string{"build", "-o", path}
 	if RaceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "github.com/dashflow/dashstream/cmd/dashstream")...)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build dashstream:", err)
-		return 1
+	if out, err := exec.Command("go", append(args, "github.com/dashflow/dashstream/cmd/dashstream")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build dashstream: %w\n%s", err, out)
 	}
-	return m.Run()
+	return path, nil
 }

@@ -30,6 +30,9 @@ type hub struct {
 	turns   *turns
 	// ctx ends when the gateway has shut down.
 	ctx context.Context
+	// began is what a session counts time from: a clock that is set moves no time that
+	// has passed.
+	began time.Time
 
 	filters feed.Filters
 	due     chan []*session
@@ -57,7 +60,7 @@ type group struct {
 func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *metrics) *hub {
 	return &hub{
 		cfg: cfg, feed: f, log: log, metrics: m, encode: newEncoder(cfg.Limits, m.recordFaults, log).segment, large: newLargeFrames(largeFramesBytes),
-		turns: newTurns(cfg.MaxConnectionsPerIP), ctx: ctx,
+		turns: newTurns(cfg.MaxConnectionsPerIP), ctx: ctx, began: time.Now(),
 		due:      make(chan []*session, 64),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},
@@ -236,7 +239,7 @@ func (s *session) heartbeat(now time.Time, ping bool) bool {
 		switch {
 		case s.enc == encodingSSE:
 			s.control = append(s.control, ": ping\n\n"...)
-		case now.UnixNano()-s.lastHeard.Load() > int64(s.patience()) && s.closing == nil:
+		case now.Sub(s.hub.began)-time.Duration(s.lastHeard.Load()) > s.patience() && s.closing == nil:
 			s.closing = &closeTimeout
 		default:
 			// The pong says that everything before the ping was read.
@@ -280,7 +283,7 @@ func (s *session) pong(payload []byte) {
 func (h *hub) add(conn net.Conn, peer netip.Addr, enc encoding) (*session, bool) {
 	limitUnsent(conn)
 	s := &session{hub: h, conn: conn, try: newTryWriter(conn), enc: enc, peer: peer, done: make(chan struct{})}
-	s.lastHeard.Store(time.Now().UnixNano())
+	s.heard()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopping {

@@ -42,7 +42,7 @@ type session struct {
 	peer netip.Addr
 
 	state atomic.Int32
-	// lastHeard is when the client last sent anything, in Unix nanoseconds.
+	// lastHeard is when the client last sent anything, in nanoseconds after hub.began.
 	lastHeard atomic.Int64
 	// written counts the bytes handed to the system, confirmed those of them that
 	// the client is known to have read.
@@ -101,6 +101,9 @@ const (
 	pullNeedsTime                   // a subscription or a read from Kafka
 	pullEnded                       // the session ends after this write
 )
+
+// heard notes that the client sent something.
+func (s *session) heard() { s.lastHeard.Store(int64(time.Since(s.hub.began))) }
 
 // claim makes the caller the session's worker. It fails while another is.
 func (s *session) claim() bool { return s.state.CompareAndSwap(stateParked, stateBusy) }

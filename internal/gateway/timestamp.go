@@ -6,15 +6,16 @@ import (
 )
 
 // timestamp is when something last happened.
-type timestamp struct{ nanos atomic.Int64 }
+type timestamp struct{ at atomic.Pointer[time.Time] }
 
-func (t *timestamp) set(at time.Time) { t.nanos.Store(at.UnixNano()) }
+func (t *timestamp) set(at time.Time) { t.at.Store(&at) }
 
-// age returns the seconds since; -1 when it never happened.
+// age returns the seconds since; -1 when it never happened. A clock that is set
+// changes nothing.
 func (t *timestamp) age() float64 {
-	n := t.nanos.Load()
-	if n == 0 {
+	at := t.at.Load()
+	if at == nil {
 		return -1
 	}
-	return max(0, time.Since(time.Unix(0, n)).Seconds())
+	return time.Since(*at).Seconds()
 }

@@ -161,7 +161,7 @@ func (g *Gateway) readWS(s *session, buffered []byte) {
 			g.readFailed(s, err)
 			return
 		}
-		s.lastHeard.Store(time.Now().UnixNano())
+		s.heard()
 		if !limiter.AllowN(time.Now(), g.frameWeight(h.Length)) {
 			g.metrics.controlFlood.Inc()
 			s.close(closeTooMany)

@@ -15,13 +15,16 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dashflow/dashstream/internal/httpserve"
 )
 
 const (
-	maxConnections  = 1024
+	maxConnections  = 1024      // or a quarter of the open files that the process may have, which the log needs too
 	maxRequestBytes = 100 << 20 // Kafka's socket.request.max.bytes
 	minRequestBytes = 10        // key, version, correlation id, null client id
 	stallTimeout    = time.Minute
+	minRequestRate  = 1 << 20 // bytes per second of a large request, which has that time besides stallTimeout
 )
 
 // listener is where clients come in. kfake trusts its clients: it allocates whatever size the first four bytes say, panics
@@ -32,6 +35,8 @@ const (
 type listener struct {
 	net.Listener
 	logger    *slog.Logger
+	limit     int // connections
+	refusals  httpserve.Complaints
 	accepted  chan *conn // to the intake that is open
 	closed    chan struct{}
 	once      sync.Once
@@ -73,6 +78,8 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 	l := &listener{
 		Listener: ln,
 		logger:   logger,
+		limit:    connectionLimit(httpserve.DescriptorLimit()),
+		refusals: httpserve.Complaints{Logger: logger},
 		accepted: make(chan *conn),
 		closed:   make(chan struct{}),
 		conns:    make(map[*conn]struct{}),
@@ -80,6 +87,17 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 	}
 	l.accepting.Go(l.accept)
 	return l, nil
+}
+
+// filesHint tells what sets how many descriptors there are.
+const filesHint = "raise the limit on open files (ulimit -n)"
+
+// connectionLimit returns how many clients there may be where the process may have so many open files; 0: any number.
+func connectionLimit(files int) int {
+	if files == 0 {
+		return maxConnections
+	}
+	return max(1, min(maxConnections, files/4))
 }
 
 // accept passes connections to whichever intake is open until the listener is closed.
@@ -91,7 +109,7 @@ func (l *listener) accept() {
 		}
 		if err != nil {
 			// Out of file descriptors, or the client left between SYN and accept: the listener itself is fine.
-			l.logger.Warn("accept Kafka client", "error", err, "retry_in", delay)
+			l.refusals.Warn("accept Kafka client; "+filesHint, "error", err)
 			select {
 			case <-time.After(delay):
 			case <-l.closed:
@@ -180,9 +198,13 @@ func (l *listener) track(nc net.Conn) *conn {
 		return nil
 	default:
 	}
-	if len(l.conns) >= maxConnections {
+	if len(l.conns) >= l.limit {
 		nc.Close()
-		l.logger.Warn("refuse Kafka client: too many connections", "limit", maxConnections)
+		hint := ""
+		if l.limit < maxConnections {
+			hint = "; " + filesHint
+		}
+		l.refusals.Warn("refuse Kafka client: too many connections"+hint, "limit", l.limit)
 		return nil
 	}
 	l.conns[c] = struct{}{}
@@ -245,9 +267,10 @@ type conn struct {
 	once  sync.Once
 	flush func() error // of the intake
 
-	head [6]byte // size and key of the frame being read
-	have int     // bytes of head seen
-	rest int     // bytes of the frame still to come, valid once the size is known
+	head [6]byte   // size and key of the frame being read
+	have int       // bytes of head seen
+	rest int       // bytes of the frame still to come, valid once the size is known
+	due  time.Time // when the frame has to be whole, valid once a byte of it was seen
 }
 
 var (
@@ -271,10 +294,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	case c.rest < len(p):
 		p = p[:c.rest]
 	}
-	// Between requests a client may be silent as long as it likes; inside one it has to move.
+	// Between requests a client may be silent as long as it likes; one that it has begun has to come whole, and not a byte
+	// now and then.
 	deadline := time.Time{}
 	if c.have > 0 {
-		deadline = time.Now().Add(stallTimeout)
+		deadline = c.due
 	}
 	if err := c.Conn.SetReadDeadline(deadline); err != nil {
 		return 0, err
@@ -282,6 +306,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 {
 		return 0, err
+	}
+	if c.have == 0 {
+		c.due = time.Now().Add(stallTimeout)
 	}
 	if bad := c.check(p[:n]); bad != nil {
 		c.l.logger.Warn("drop connection to the Kafka port", "client", c.RemoteAddr().String(), "error", bad)
@@ -309,6 +336,7 @@ func (c *conn) check(p []byte) error {
 			return fmt.Errorf("%w: request starts with %q, a size of %d bytes (allowed %d to %d)", errFrame, c.head[:4], size, minRequestBytes, maxRequestBytes)
 		}
 		c.rest = int(size)
+		c.due = c.due.Add(time.Duration(size) * (time.Second / minRequestRate))
 		return nil
 	}
 	if c.have == len(c.head) {

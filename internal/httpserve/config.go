@@ -39,6 +39,13 @@ type Config struct {
 	ReadTimeout time.Duration
 	// IdleTimeout closes a kept-alive connection without requests.
 	IdleTimeout time.Duration
+	// ResponseTimeout bounds a request and its response, from when its header was
+	// read. A hijacked connection is free of it, and so is the profiler.
+	ResponseTimeout time.Duration
+	// PeerTimeout is how long a peer may acknowledge nothing that was sent before
+	// its connection is ended, hijacked or not. Only Linux can do so; elsewhere the
+	// system's own patience counts.
+	PeerTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header.
 	MaxHeaderBytes int
 	// Limits bounds connections.
@@ -59,13 +66,14 @@ type Config struct {
 }
 
 // DefaultConfig returns the timeouts and limits that suit a server open to
-// browsers. There is no write timeout: streams have no end. Handlers bound their
-// writes with [Bounded] or an [http.ResponseController].
+// browsers. A stream without an end is hijacked: see ResponseTimeout.
 func DefaultConfig() Config {
 	return Config{
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       30 * time.Second,
+		ResponseTimeout:   time.Minute,
+		PeerTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		Limits:            ConnLimits{HeaderBytes: 32 << 20},
 	}
@@ -86,6 +94,8 @@ func (c Config) Validate() error {
 		{"ReadHeaderTimeout", c.ReadHeaderTimeout},
 		{"ReadTimeout", c.ReadTimeout},
 		{"IdleTimeout", c.IdleTimeout},
+		{"ResponseTimeout", c.ResponseTimeout},
+		{"PeerTimeout", c.PeerTimeout},
 	} {
 		if d.value <= 0 {
 			return fmt.Errorf("httpserve: %s is %v, want more than 0", d.name, d.value)

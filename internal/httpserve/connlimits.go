@@ -1,13 +1,16 @@
 package httpserve
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -97,15 +100,17 @@ type usage struct {
 // limitedListener accepts connections within the limits.
 type limitedListener struct {
 	net.Listener
-	limits ConnLimits
+	limits      ConnLimits
+	peerTimeout time.Duration
+	complaints  Complaints
 
 	mu     sync.Mutex
 	all    usage
 	bySite map[netip.Addr]*usage
 }
 
-func newLimitedListener(ln net.Listener, l ConnLimits) *limitedListener {
-	return &limitedListener{Listener: ln, limits: l, bySite: map[netip.Addr]*usage{}}
+func newLimitedListener(ln net.Listener, l ConnLimits, peerTimeout time.Duration, logger *slog.Logger) *limitedListener {
+	return &limitedListener{Listener: ln, limits: l, peerTimeout: peerTimeout, complaints: Complaints{Logger: logger}, bySite: map[netip.Addr]*usage{}}
 }
 
 // Accept returns the next connection for which there is room. Others are told
@@ -114,7 +119,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			return nil, err
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+				l.complaints.Warn("no file descriptor is left for a connection; "+descriptorHint, "error", err)
+			}
+			return nil, err // which net/http tries again after a while, where that can help
 		}
 		a := &account{l: l}
 		a.reading.Store(true)
@@ -127,11 +135,13 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		if why, message := l.enter(a); message != "" {
 			l.refused(why)
+			l.complaints.Warn("a connection is refused: "+message, "reason", string(why))
 			refuse(c, "429 Too Many Requests", message)
 			_ = c.Close() // it was refused; there is nobody to tell
 			continue
 		}
 		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = setPeerTimeout(tcp, l.peerTimeout) // it fails where the peer has gone already
 			return &tcpConn{TCPConn: tcp, account: a}, nil
 		}
 		return &plainConn{Conn: c, account: a}, nil

@@ -2,5 +2,5 @@
 
 package httpserve
 
-// descriptorLimit returns 0: no limit that can be told.
-func descriptorLimit() uint64 { return 0 }
+// DescriptorLimit returns 0: no limit that can be told.
+func DescriptorLimit() int { return 0 }

@@ -4,12 +4,15 @@ package httpserve
 
 import "syscall"
 
-// descriptorLimit returns how many files this process may have open; 0: no limit,
+// DescriptorLimit returns how many files this process may have open; 0: no limit,
 // or none that can be told.
-func descriptorLimit() uint64 {
+func DescriptorLimit() int {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
 		return 0
 	}
-	return uint64(l.Cur) //nolint:unconvert // it is signed on some systems
+	if n := uint64(l.Cur); n <= 1<<30 { //nolint:unconvert // it is signed on some systems
+		return int(n)
+	}
+	return 0
 }

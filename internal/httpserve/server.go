@@ -54,11 +54,11 @@ func New(cfg Config) (*Server, error) {
 	limits := cfg.Limits
 	if n := descriptorShare(); n > 0 && (limits.Max == 0 || limits.Max > n) {
 		if limits.Max > 0 {
-			cfg.Logger.Warn("file descriptors allow fewer connections than are configured; raise the limit on open files (ulimit -n)", "server", cfg.Name, "configured", limits.Max, "allowed", n)
+			cfg.Logger.Warn("file descriptors allow fewer connections than are configured; "+descriptorHint, "server", cfg.Name, "configured", limits.Max, "allowed", n)
 		}
 		limits.Max, limits.MaxHint = n, "the limit on open files (ulimit -n) of the server sets how many there are"
 	}
-	ln = newLimitedListener(ln, limits)
+	ln = newLimitedListener(ln, limits, cfg.PeerTimeout, cfg.Logger.With("server", cfg.Name))
 	s := &Server{
 		name:     cfg.Name,
 		ln:       ln,
@@ -96,8 +96,12 @@ func New(cfg Config) (*Server, error) {
 }
 
 func (s *Server) routes(cfg Config) http.Handler {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		respondWithin(w, cfg.ResponseTimeout)
+		cfg.Handler.ServeHTTP(w, r)
+	})
 	if cfg.Health == nil && !cfg.Pprof {
-		return cfg.Handler
+		return handler
 	}
 	mux := http.NewServeMux()
 	if cfg.Health != nil {
@@ -125,7 +129,7 @@ func (s *Server) routes(cfg Config) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		cfg.Handler.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	})
 }
 

@@ -28,7 +28,7 @@ type follower struct {
 	last    *testclient.Client
 	applied atomic.Int64
 	// resumed counts the sessions after the first.
-	resumed int
+	resumed atomic.Int64
 	// lastError is why the last session ended.
 	lastError error
 }
@@ -83,7 +83,7 @@ func (f *follower) session(ctx context.Context, url string) error {
 	}
 	defer c.Close()
 	if f.last != nil {
-		f.resumed++
+		f.resumed.Add(1)
 	}
 	for {
 		if err := c.Step(ctx); err != nil {
@@ -186,7 +186,7 @@ func (fs *followers) complete(log testlog.Log) {
 // resumed counts sessions after the first.
 func (fs *followers) resumed() (n int) {
 	for _, f := range fs.all {
-		n += f.resumed
+		n += int(f.resumed.Load())
 	}
 	return n
 }

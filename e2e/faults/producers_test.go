@@ -72,18 +72,23 @@ func (a *agents) end() dashstream.Counts {
 	return a.producer.Stats().Total()
 }
 
+// in counts their messages in the log.
+func (a *agents) in(log testlog.Log) (n uint64) {
+	for _, p := range log {
+		for _, e := range p {
+			if a.mine(e.Thread) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // account fails unless the log holds what the producer says that it does.
 func (a *agents) account(log testlog.Log) {
 	a.t.Helper()
 	c := a.end()
-	inLog := uint64(0)
-	for _, p := range log {
-		for _, e := range p {
-			if a.mine(e.Thread) {
-				inLog++
-			}
-		}
-	}
+	inLog := a.in(log)
 	unknown := c.Failed[dashstream.FailUnknown]
 	if c.Emitted != c.Acked+c.DroppedTotal()+c.FailedTotal() || inLog < c.Acked || inLog > c.Acked+unknown {
 		a.t.Errorf("the log holds %d messages of the SDK, which counts %+v", inLog, c)

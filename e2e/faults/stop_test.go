@@ -43,10 +43,10 @@ func TestStoppedProcessGoesOn(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			up := testprocess.Up(t, t.TempDir())
+			up := testprocess.Up(t, t.TempDir(), smallCaches...)
 			gateway := up
 			if tc.alone {
-				gateway = testprocess.Serve(t, []string{"KAFKA_BROKERS=" + up.Kafka}, "gateway", "--listen", "127.0.0.1:0")
+				gateway = testprocess.Serve(t, []string{"KAFKA_BROKERS=" + up.Kafka}, append([]string{"gateway", "--listen", "127.0.0.1:0"}, smallCaches...)...)
 			}
 			stopped := gateway
 			if tc.broker {
@@ -80,7 +80,7 @@ func TestStoppedProcessGoesOn(t *testing.T) {
 			}
 			clients.complete(log)
 			t.Logf("%d records; clients resumed %d times", log.Len(), clients.resumed())
-			backTo(t, gateway.URL(), before, 64<<20)
+			backTo(t, gateway.URL(), before)
 		})
 	}
 }

@@ -91,10 +91,14 @@ func ready(t *testing.T, url string) {
 // metrics reads the values of metrics without labels.
 func metrics(t *testing.T, url string) map[string]float64 {
 	t.Helper()
-	code, body := get(t, url+"/metrics", 10*time.Second)
-	if code != http.StatusOK {
-		t.Fatalf("/metrics: %d %s", code, body)
-	}
+	var body string
+	testprocess.Eventually(t, "a scrape", func() error { // a few are answered at a time
+		var code int
+		if code, body = get(t, url+"/metrics", 10*time.Second); code != http.StatusOK {
+			return fmt.Errorf("/metrics: %d %s", code, body)
+		}
+		return nil
+	})
 	out := map[string]float64{}
 	for line := range strings.Lines(body) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")

@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka security cluster interop browser readme bench soak fuzz-short mutants faults clean
+.PHONY: help build test race lint fmt generate check test-kafka security cluster interop browser readme bench soak fuzz-short mutants faults attacks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ mutants: ## put known bugs into a copy of the tree and show that the tests see e
 
 faults: ## kill, stop and starve the running program, KILLS times killed, 100 by default
 	$(GO) test ./e2e/faults -count=1 -v -parallel 8 -timeout 0 -faults.full -faults.kills $(or $(KILLS),100)
+
+attacks: ## attack the running program with hostile bytes, beside a client that behaves
+	$(GO) test ./e2e/attack -count=1 -v -timeout 0 -attack
 
 clean: ## remove what the other targets built in the checkout
 	rm -rf bin

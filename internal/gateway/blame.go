@@ -134,11 +134,26 @@ func wrongKind(path string, v any, want string) *fieldError {
 	if path == "" {
 		path = "frame"
 	}
+	return badField(path, "%s: want %s", clip(brief(v), 64), want)
+}
+
+// brief writes a value, but not what is in it: that may be deep.
+func brief(v any) string {
+	switch v := v.(type) {
+	case []any:
+		if len(v) > 0 {
+			return "[…]"
+		}
+	case map[string]any:
+		if len(v) > 0 {
+			return "{…}"
+		}
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		b = []byte("the value") // what was decoded encodes
+		return "the value" // what was decoded encodes
 	}
-	return badField(path, "%s: want %s", clip(string(b), 64), want)
+	return string(b)
 }
 
 func fieldNames(m protoreflect.MessageDescriptor) string {

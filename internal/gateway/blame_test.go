@@ -23,6 +23,8 @@ func TestABadJSONFrameIsRefusedByItsPath(t *testing.T) {
 		{`{"subscribe":{"start":{"sinceMs":"yesterday"}}}`, "subscribe.start.since_ms", `"yesterday": want a whole number of 64 bits`},
 		{`{"ack":{"cursor":{"partitions":[{"partition":0},{"partition":4294967296}]}}}`, "ack.cursor.partitions[1].partition", `4294967296: want a whole number of 32 bits`},
 		{`{"subscribe":[]}`, "subscribe", "[]: want an object with start, filter"},
+		{`{"subscribe":[[1]]}`, "subscribe", "[…]: want an object with start, filter"},
+		{`{"subscribe":{"filter":{"threads":[{"a":{}}]}}}`, "subscribe.filter.threads[0]", "{…}: want a string"},
 		{`"subscribe"`, "frame", `"subscribe": want an object with subscribe, ack`},
 		{`{"subscribe":{}`, "frame", "not a JSON ClientFrame"},
 		{`{"subscribe":{}} {}`, "frame", "not a JSON ClientFrame"},

@@ -142,18 +142,21 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	}
 	starts, startsErr := f.list(ctx, st.id, len(st.partitions), atStart)
 	ends, endsErr := f.list(ctx, st.id, len(st.partitions), atEnd)
-	if len(starts) == 0 || len(ends) == 0 {
-		return nil, cmp.Or(startsErr, endsErr)
-	}
 	g := &generation{
 		topic: f.cfg.Topic, topicID: st.id, streamID: StreamID(st.clusterID, f.cfg.Topic, st.id), reason: reason,
 		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]beginning{}, began: began.UnixMilli(),
 	}
 	// A new incarnation is read from its beginning.
 	fromStart := prev != nil && prev.streamID != g.streamID
-	positions := make([]int64, len(st.partitions))
-	for i, d := range st.partitions {
-		p := unknownPartition(d, fromStart)
+	for _, d := range st.partitions {
+		g.parts = append(g.parts, unknownPartition(d, fromStart))
+	}
+	f.askLagging(ctx, g, starts, ends)
+	if len(starts) == 0 || len(ends) == 0 {
+		return nil, cmp.Or(startsErr, endsErr)
+	}
+	positions := make([]int64, len(g.parts))
+	for i, p := range g.parts {
 		start, ok := starts[p.id]
 		end, ok2 := ends[p.id]
 		if ok && ok2 {
@@ -164,7 +167,6 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 			}
 		}
 		positions[i] = p.next
-		g.parts = append(g.parts, p)
 	}
 	g.ring = newRing(f.cfg.TailBytes, positions)
 	g.history = newHistory(f, g)
@@ -243,19 +245,21 @@ func (f *Feed) learn(ctx context.Context, g *generation) error {
 		return err
 	}
 	// A time is not found where the broker cannot read a batch on its way; a
-	// partition that is read from its start needs none.
-	since, sinceErr := f.offsets(ctx, g, g.began)
-	starts, err := f.offsets(ctx, g, atStart)
+	// partition that is read from its start needs none. A lagging leader finds
+	// none in what can be read.
+	since, sinceErr := f.list(ctx, g.topicID, g.count(), g.began)
+	starts, err := f.list(ctx, g.topicID, g.count(), atStart)
 	if len(starts) == 0 {
 		return err
 	}
+	f.askLagging(ctx, g, starts, ends)
 	g.settle(starts, since, ends)
 	return sinceErr
 }
 
 // settle gives positions to the partitions that have none and got answers, and
 // announces them.
-func (g *generation) settle(starts, since map[int32]int64, ends map[int32]listed) {
+func (g *generation) settle(starts, since, ends map[int32]listed) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	growth := &Growth{Start: make(map[int32]int64)}
@@ -267,16 +271,16 @@ func (g *generation) settle(starts, since map[int32]int64, ends map[int32]listed
 			continue
 		}
 		p.next, p.lastEpoch = end.offset, end.epoch
-		if ok3 && young >= 0 && young < end.offset {
-			p.next, p.lastEpoch = young, -1
+		if ok3 && young.offset >= 0 && young.offset < end.offset {
+			p.next, p.lastEpoch = young.offset, -1
 		}
-		if p.fromStart || p.next < start {
-			p.next, p.lastEpoch = start, -1
+		if p.fromStart || p.next < start.offset {
+			p.next, p.lastEpoch = start.offset, -1
 		}
-		p.logStart, p.highWatermark = start, max(end.offset, start)
+		p.logStart, p.highWatermark = start.offset, max(end.offset, start.offset)
 		p.err, p.fails, p.retryAt = nil, 0, time.Time{}
 		growth.Start[p.id] = p.next
-		g.added[p.id] = beginning{live: p.next, oldest: start}
+		g.added[p.id] = beginning{live: p.next, oldest: start.offset}
 	}
 	if len(growth.Start) > 0 {
 		g.ring.append(&Segment{Growth: growth})

@@ -190,3 +190,65 @@ func (f *faulty) grow(partitions int32) {
 		f.t.Fatal(err)
 	}
 }
+
+// lag makes the leader of a partition tell nothing of the end of its log, as Kafka's
+// do when they are new and too few replicas are in sync.
+func (f *faulty) lag(partition int32) (inSync func()) {
+	fault := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: f.topic, Partitions: []int32{partition}, Err: kerr.OffsetNotAvailable, Count: -1, When: func(r kmsg.Request) bool {
+		for _, t := range r.(*kmsg.ListOffsetsRequest).Topics {
+			for _, p := range t.Partitions {
+				if p.Timestamp == -2 { // the oldest record is told
+					return false
+				}
+			}
+		}
+		return true
+	}})
+	return fault.Remove
+}
+
+// What a new leader lets be read was read by no feed that began, or that learnt of
+// the leader, while too few replicas were in sync, for as long as that lasted.
+func TestAPartitionWhoseEndIsNotToldIsRead(t *testing.T) {
+	t.Parallel()
+	for name, leader := range map[string]bool{"from the start of the feed": true, "learnt later": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFaulty(t, 2)
+			f.produce(0, 10)
+			f.produce(1, 10)
+			elect := func() {}
+			if !leader {
+				elect = f.leaderless(1)
+			}
+			inSync := f.lag(1)
+			fd := f.feed(nil)
+			earliest := newReader(t, fd, feed.Start{Earliest: true})
+			elect()
+			testkafka.Eventually(t, "the feed reads both", func(context.Context) error {
+				if info, _ := fd.Info(); info.Partitions[1].Next < 0 {
+					return fmt.Errorf("of partition 1 nothing is known: %w", info.Partitions[1].Err)
+				}
+				return nil
+			})
+			latest := newReader(t, fd, feed.Start{})
+			earliest.until("all that can be read", func() bool { return earliest.count == 20 })
+			f.produce(0, 5)
+			f.produce(1, 5)
+			earliest.until("what comes", func() bool { return earliest.count == 30 })
+			latest.until("what comes", func() bool { return latest.next[0] == 15 && latest.next[1] == 15 })
+			if earliest.caught || latest.caught {
+				t.Error("caught up was said, although nobody tells where partition 1 ends")
+			}
+			inSync()
+			f.produce(0, 1) // so that there is something to wait for
+			earliest.until("caught up", func() bool { return earliest.caught })
+			latest.until("caught up", func() bool { return latest.caught })
+			for _, r := range []*check{earliest, latest} {
+				if len(r.gaps)+len(r.resets) > 0 {
+					t.Errorf("gaps %v, resets %v, want none", r.gaps, r.resets)
+				}
+			}
+		})
+	}
+}

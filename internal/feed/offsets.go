@@ -33,7 +33,9 @@ func (f *Feed) offsets(ctx context.Context, g *generation, ms int64) (map[int32]
 	listed, err := f.list(ctx, g.topicID, g.count(), ms)
 	out := make(map[int32]int64, len(listed))
 	for p, l := range listed {
-		out[p] = l.offset
+		if !l.lagging {
+			out[p] = l.offset
+		}
 	}
 	return out, err
 }
@@ -43,6 +45,10 @@ func (f *Feed) offsets(ctx context.Context, g *generation, ms int64) (map[int32]
 type listed struct {
 	offset int64
 	epoch  int32
+	// lagging: the leader is new, and does not tell where its log ends before its
+	// high watermark has passed what the leader before may have told. That takes
+	// as long as too few replicas are in sync. What it knows can be read.
+	lagging bool
 }
 
 // list asks for the first n partitions of the topic with an id. Kafka knows this
@@ -137,6 +143,9 @@ func (f *Feed) listByName(ctx context.Context, n int, ms int64) (map[int32]liste
 		for _, t := range resp.Topics {
 			for _, p := range t.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					if errors.Is(err, kerr.OffsetNotAvailable) {
+						out[p.Partition] = listed{offset: -1, epoch: -1, lagging: true}
+					}
 					errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, err))
 					continue
 				}
@@ -151,4 +160,38 @@ func (f *Feed) listByName(ctx context.Context, n int, ms int64) (map[int32]liste
 		return out, fmt.Errorf("list offsets of topic %q: the cluster answered for %d of %d partitions", f.cfg.Topic, len(out), n)
 	}
 	return out, nil
+}
+
+// askLagging replaces the ends that new leaders do not tell by how far they let
+// their logs be read, or takes them out. It is no end that "caught up" could be
+// said of, since more may have been read before; but reading can begin there.
+func (f *Feed) askLagging(ctx context.Context, g *generation, starts, ends map[int32]listed) {
+	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
+	defer cancel()
+	asked := map[int32][]fetchPosition{}
+	g.mu.Lock()
+	for p, end := range ends {
+		if !end.lagging {
+			continue
+		}
+		delete(ends, p)
+		start, ok := starts[p]
+		if ok && int(p) < len(g.parts) && g.parts[p].leader >= 0 {
+			at := g.parts[p]
+			asked[at.leader] = append(asked[at.leader], fetchPosition{partition: p, offset: start.offset, leaderEpoch: at.leaderEpoch})
+		}
+	}
+	g.mu.Unlock()
+	for broker, positions := range asked {
+		answers, err := g.fetch(ctx, f.past, fetchRequest{broker: broker, positions: positions, maxBytes: 1, partitionBytes: 1})
+		if err != nil {
+			f.observer.RequestError(err)
+			continue
+		}
+		for _, a := range answers {
+			if a.highWatermark >= a.from {
+				ends[a.partition] = listed{offset: a.highWatermark, epoch: -1}
+			}
+		}
+	}
 }

@@ -64,11 +64,19 @@ type sighting struct {
 // those that roam, and one that filters.
 func (w *world) newClients() {
 	w.t.Helper()
+	w.newResidents()
 	for i, kind := range []string{protoKind, jsonKind, sseKind} {
-		w.connect(&client{name: "resident " + kind, kind: kind, gateway: i})
 		w.connect(&client{name: "roamer " + kind, kind: kind, gateway: i + 1, restless: true})
 	}
 	w.connect(&client{name: "filter", kind: protoKind, restless: true, only: pb.MessageType_MESSAGE_TYPE_STATE_DIFF})
+}
+
+// newResidents connects clients that stay, one of each kind.
+func (w *world) newResidents() {
+	w.t.Helper()
+	for i, kind := range []string{protoKind, jsonKind, sseKind} {
+		w.connect(&client{name: "resident " + kind, kind: kind, gateway: i})
+	}
 }
 
 func (w *world) connect(c *client) {
@@ -101,9 +109,8 @@ func (c *client) run(ctx context.Context) {
 		if !planned {
 			c.ended(err)
 		}
-		c.gateway++
-		if !c.roams() {
-			c.gateway++ // to the same one
+		if c.roams() {
+			c.gateway++
 		}
 		if planned {
 			continue

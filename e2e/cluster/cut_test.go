@@ -20,44 +20,60 @@ import (
 // the log ends earlier, and goes on with others at the same offsets. Every client
 // is told, and starts over.
 func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
-	// The even partitions are cut; of the odd ones another broker has everything.
-	order := [][]int{{0, 1, 2}, {1, 2, 0}, {2, 0, 1}}
-	w := &world{t: t, c: c, topic: c.TopicName(t), seed: *seedFlag}
-	w.seedChance()
-	nodes := order[w.chance.IntN(len(order))]
+	// One topic is written by hand, the other by producers that go on all the time.
+	w, busy := newCutWorld(t, c), newCutWorld(t, c)
+	nodes := w.chance.Perm(3)
 	first, lacking, other := nodes[0], nodes[1], nodes[2]
-	w.createAssigned(func(p int32) []int {
-		if p%2 == 0 {
-			return []int{first, lacking}
-		}
-		return []int{other, lacking}
-	})
-	w.open()
+	for _, w := range []*world{w, busy} {
+		// The even partitions are cut; of the odd ones another broker has everything.
+		w.createAssigned(func(p int32) []int {
+			if p%2 == 0 {
+				return []int{first, lacking}
+			}
+			return []int{other, lacking}
+		})
+		w.open()
+	}
 	w.newClients()
+	// Clients that stay: one that comes to another gateway when the log has grown
+	// past its cursor again is not told.
+	busy.newResidents()
+	busy.newAgents(2)
+	busy.awaitProgress(100)
 
 	writer := c.Client(t, kgo.DefaultProduceTopic(w.topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	w.write(writer, 20)
+	busy.cutFrom = busy.ends() // the replica that lacks the rest has everything before
+	for p := range busy.cutFrom {
+		if p%2 != 0 {
+			delete(busy.cutFrom, p)
+		}
+	}
 	c.Stop(t, lacking)
 	c.AwaitReplicas(t, w.topic, "one replica is in sync", func(p kadm.PartitionDetail) bool { return p.Leader >= 0 && len(p.ISR) == 1 })
 	w.write(writer, 30)
-	ends := map[int32]int64{}
-	for p := range int32(partitions) {
-		ends[p] = 50
+	busy.awaitProgress(100)
+	for _, w := range []*world{w, busy} {
+		ends := w.ends()
+		for _, c := range w.clients {
+			w.eventually("every client has what will be cut", func() error { return c.reached(ends) })
+		}
 	}
-	for _, c := range w.clients {
-		w.eventually("every client has what will be cut", func() error { return c.reached(ends) })
-	}
-	t.Logf("kill node %d, which has everything, and start node %d, which lacks the last 30 records", first, lacking)
+	t.Logf("kill node %d, which has everything, and start node %d, which lacks the last records", first, lacking)
 	c.Kill(t, first)
 	c.Start(t, lacking)
-	w.elect(kadm.ElectLiveReplica)
-	for _, c := range w.clients {
-		w.eventually("every client is told to start over", func() error { return c.isReset(1) })
+	for _, w := range []*world{w, busy} {
+		w.elect(kadm.ElectLiveReplica)
+		for _, c := range w.clients {
+			w.eventually("every client is told to start over", func() error { return c.isReset(1) })
+		}
 	}
 	w.write(writer, 40) // beyond where the clients had been
 	c.Start(t, first)
 	c.AwaitInSync(t, w.topic)
 	w.write(writer, 10)
+	busy.awaitProgress(100)
+	busy.finish()
 
 	l := w.readLog()
 	for p := range int32(partitions) {
@@ -73,6 +89,8 @@ func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
 	w.awaitClients(l)
 	for _, c := range w.clients {
 		c.verify(l)
+	}
+	for _, c := range append(w.clients, busy.clients...) {
 		c.mu.Lock()
 		for _, r := range c.resets {
 			if r.GetReason() != streampb.Reset_REASON_TRUNCATED {
@@ -81,6 +99,14 @@ func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
 		}
 		c.mu.Unlock()
 	}
+}
+
+// newCutWorld is a world without a topic yet.
+func newCutWorld(t *testing.T, c *testkafka.Cluster) *world {
+	t.Helper()
+	w := &world{t: t, c: c, topic: c.TopicName(t), seed: *seedFlag}
+	w.seedChance()
+	return w
 }
 
 // createAssigned makes a topic whose partitions lie on the nodes that assign

@@ -40,8 +40,11 @@ func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 		t.Errorf("the log went on from %v to %v, although every record was refused", before, after)
 	}
 	w.awaitReady(true)
-	late := w.late("late: refused")
-	w.eventually("a client that comes now has everything", func() error { return late.reached(before) })
+	// A gateway that starts now reads all that there is, like those that go on.
+	w.gateways = append(w.gateways, w.gateway())
+	there := w.clients[0].positions()
+	late := w.late("late: refused", gateways)
+	w.eventually("a client that comes now has what those have who were there", func() error { return late.reached(there) })
 	if late.isCaughtUp() == nil && len(before) < partitions {
 		t.Errorf("%s was told that it has everything, and only of %v is the end known", late.name, before)
 	}
@@ -61,7 +64,7 @@ func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 	// Of the partitions that the broker leads, all that was committed can be read.
 	ends := w.ends()
 	t.Logf("node %d leads %v, of which the ends are %v", left, led, ends)
-	late = w.late("late: one left")
+	late = w.late("late: one left", 0)
 	w.eventually("a client that comes now has what can be read", func() error { return late.reached(ends) })
 	if late.isCaughtUp() == nil {
 		t.Errorf("%s was told that it has everything, and node %d leads %v alone", late.name, left, led)
@@ -196,11 +199,17 @@ func (w *world) led(node int) (ps []int32) {
 }
 
 // late is a client that comes while not all can be read.
-func (w *world) late(name string) *client {
+func (w *world) late(name string, gateway int) *client {
 	w.t.Helper()
-	c := &client{name: name, kind: protoKind, gateway: len(w.clients)}
+	c := &client{name: name, kind: protoKind, gateway: gateway}
 	w.connect(c)
 	return c
+}
+
+func (c *client) positions() map[int32]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.position)
 }
 
 // reached returns an error until the client has come so far.

@@ -42,6 +42,9 @@ type world struct {
 	clients  []*client
 	// written counts the messages of write.
 	written uint64
+	// cutFrom is where an election may have cut the partitions whose acknowledged
+	// records are not kept; nil where all are.
+	cutFrom map[int32]int64
 }
 
 // settings are what everybody reaches the cluster with.

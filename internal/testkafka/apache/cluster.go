@@ -190,11 +190,10 @@ func (c *Cluster) properties(n *node, voters []string) map[string]string {
 		"log.retention.check.interval.ms":          "1000",
 		"log.initial.task.delay.ms":                "100",
 		"log.segment.delete.delay.ms":              "1000",
-		// How long the cluster takes to notice that a node was killed; nine seconds by default.
-		"broker.session.timeout.ms":             "2000",
-		"broker.heartbeat.interval.ms":          "250",
-		"controller.quorum.election.timeout.ms": "500",
-		"controller.quorum.fetch.timeout.ms":    "1000",
+		// How long the cluster takes to notice that a node was killed; nine seconds by default. A heartbeat has to be answered
+		// within its interval: with less of it, nodes of a busy machine go and come without end.
+		"broker.session.timeout.ms":    "4000",
+		"broker.heartbeat.interval.ms": "1000",
 	}
 	maps.Copy(p, c.opts.Properties)
 	names := []string{"${DIR}", n.dir, "${PORT}", strconv.Itoa(n.port), "${CONTROLLER_PORT}", strconv.Itoa(n.controller)}

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream"
+	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/testkafka"
 )
 
@@ -20,6 +22,7 @@ import (
 // refuse; then by leaving one broker of three, which cannot elect.
 func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 	w := newWorld(t, c, durable)
+	w.write(c.Client(t, kgo.DefaultProduceTopic(w.topic), kgo.RecordPartitioner(kgo.ManualPartitioner())), 3) // no partition is empty
 	w.newAgents(2)
 	w.newClients()
 	w.awaitProgress(100)
@@ -36,15 +39,17 @@ func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 	// sync; the others do.
 	before := w.ends()
 	w.refused("three replicas are asked for", "NOT_ENOUGH_REPLICAS")
+	quitters := []*agent{w.expired("three replicas are asked for")}
 	if after := w.ends(); !maps.Equal(before, after) {
 		t.Errorf("the log went on from %v to %v, although every record was refused", before, after)
 	}
 	w.awaitReady(true)
-	// A gateway that starts now reads all that there is, like those that go on.
+	// A gateway that starts now reads all that there is, like those that go on; of
+	// a new leader, what it lets be read, which may be less than was read before.
 	w.gateways = append(w.gateways, w.gateway())
-	there := w.clients[0].positions()
+	readable := w.readable(before)
 	late := w.late("late: refused", gateways)
-	w.eventually("a client that comes now has what those have who were there", func() error { return late.reached(there) })
+	w.eventually("a client that comes now has what can be read", func() error { return late.reached(readable) })
 	if late.isCaughtUp() == nil && len(before) < partitions {
 		t.Errorf("%s was told that it has everything, and only of %v is the end known", late.name, before)
 	}
@@ -55,6 +60,7 @@ func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 	led := w.led(left)
 	c.Kill(t, second)
 	w.refused("one of three brokers is left", "")
+	quitters = append(quitters, w.expired("one of three brokers is left"))
 	w.awaitReady(false, c.Brokers()[second])
 	for i := range w.gateways {
 		if n := w.metric(i, "websocket_infrastructure_errors_total"); n == 0 {
@@ -73,6 +79,13 @@ func replicasAreMissing(t *testing.T, c *testkafka.Cluster) {
 	c.AwaitInSync(t, w.topic)
 	w.awaitReady(true)
 	w.awaitProgress(50)
+	// Who gave up goes on, and what it sends now comes after what may be there.
+	for _, a := range quitters {
+		w.emit(a, 100)
+		if err := a.producer.Flush(t.Context()); err != nil {
+			t.Errorf("%s, when the brokers are back: Flush: %v", a.name, err)
+		}
+	}
 	for _, c := range w.clients {
 		w.eventually("every client is told when it has everything", c.isCaughtUp)
 	}
@@ -164,6 +177,42 @@ func (w *world) refused(what, cause string) {
 	a.balanced()
 }
 
+// expired has a producer give up its messages while nothing can be written: each
+// has its outcome when its time is over, and Flush needs no time of its own.
+func (w *world) expired(what string) *agent {
+	w.t.Helper()
+	const events, limit = 100, 2 * time.Second
+	a := w.newAgent(dashstream.WithDeliveryTimeout(limit))
+	w.emit(a, events)
+	began := time.Now()
+	err := a.producer.Flush(w.t.Context())
+	took := time.Since(began)
+	var incomplete *dashstream.IncompleteError
+	if !errors.As(err, &incomplete) {
+		w.t.Fatalf("%s: Flush: %v, want what was given up", what, err)
+	}
+	w.t.Logf("%s: Flush of what expires after %v: %v", what, took.Round(time.Millisecond), err)
+	s := a.producer.Stats().Total()
+	if incomplete.Failed != events || incomplete.Err != nil || s.FailedTotal() != events || s.InFlight != 0 {
+		w.t.Errorf("%s: Flush: %v, and the account is %+v; want all %d to have failed", what, err, s, events)
+	}
+	if took < limit/2 || took > limit+patience/3 {
+		w.t.Errorf("%s: messages with %v to be delivered were given up after %v", what, limit, took)
+	}
+	return a
+}
+
+// emit sends n events of a few threads.
+func (w *world) emit(a *agent, n int) {
+	w.t.Helper()
+	for i := range n {
+		e := &pb.Event{Header: &pb.Header{ThreadId: fmt.Sprintf("%s %d", a.name, i%4)}, EventType: pb.EventType_EVENT_TYPE_NODE_PROGRESS}
+		if err := a.producer.Send(&pb.DashStreamMessage{Message: &pb.DashStreamMessage_Event{Event: e}}); err != nil {
+			w.t.Fatalf("%s: %v", a.name, err)
+		}
+	}
+}
+
 // ends lists where the partitions end of which a broker tells.
 func (w *world) ends() map[int32]int64 {
 	w.t.Helper()
@@ -187,6 +236,38 @@ func (w *world) ends() map[int32]int64 {
 	return out
 }
 
+// readable adds to the ends that are told those up to which a plain client can
+// read the other partitions.
+func (w *world) readable(told map[int32]int64) map[int32]int64 {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	out := maps.Clone(told)
+	from := map[int32]kgo.Offset{}
+	for p := range int32(partitions) {
+		if _, ok := told[p]; !ok {
+			from[p] = kgo.NewOffset().At(0)
+		}
+	}
+	cl := w.c.Client(w.t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{w.topic: from}))
+	defer cl.Close()
+	for len(out) < partitions {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			w.t.Fatalf("a plain client finds only %v of what can be read", out)
+		}
+		fs.EachPartition(func(p kgo.FetchTopicPartition) {
+			for _, r := range p.Records {
+				if r.Offset+1 >= p.HighWatermark {
+					out[p.Partition] = r.Offset + 1
+				}
+			}
+		})
+	}
+	w.t.Logf("the ends %v are told, and %v can be read", told, out)
+	return out
+}
+
 // led lists the partitions that a node leads.
 func (w *world) led(node int) (ps []int32) {
 	w.t.Helper()
@@ -204,12 +285,6 @@ func (w *world) late(name string, gateway int) *client {
 	c := &client{name: name, kind: protoKind, gateway: gateway}
 	w.connect(c)
 	return c
-}
-
-func (c *client) positions() map[int32]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.position)
 }
 
 // reached returns an error until the client has come so far.

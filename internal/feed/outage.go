@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
 const (
@@ -55,7 +57,7 @@ func (f *Feed) trouble(now time.Time, lasting time.Duration) (reasons []error, s
 	err, errSince := f.lastErr, f.errSince
 	f.mu.Unlock()
 	if err != nil {
-		note(errSince, lasting, func() error { return err })
+		note(errSince, bearable(err, lasting), func() error { return err })
 	}
 	if s := f.super.Load(); s != nil {
 		loops := s.loops()
@@ -77,10 +79,10 @@ func (f *Feed) trouble(now time.Time, lasting time.Duration) (reasons []error, s
 	var groups []*group
 	byText := map[string]*group{}
 	for _, p := range g.partitions() {
-		if p.Err == nil || now.Sub(p.ErrSince) <= lasting {
+		if p.Err == nil || now.Sub(p.ErrSince) <= bearable(p.Err, lasting) {
 			continue
 		}
-		note(p.ErrSince, lasting, nil)
+		note(p.ErrSince, bearable(p.Err, lasting), nil)
 		text := p.Err.Error()
 		if inner := errors.Unwrap(p.Err); inner != nil {
 			text = inner.Error()
@@ -100,6 +102,15 @@ func (f *Feed) trouble(now time.Time, lasting time.Duration) (reasons []error, s
 		reasons = append(reasons, err)
 	}
 	return reasons, since
+}
+
+// bearable is how long a failure may last before it is trouble. A permission that is missing does not come by itself: a
+// gateway that may not read must not look ready for seconds, in which those that it replaces are stopped.
+func bearable(err error, lasting time.Duration) time.Duration {
+	if kafkaclient.Classify(err) == kafkaclient.ClassAuthorization {
+		return -1
+	}
+	return lasting
 }
 
 // silent says that a broker owes an answer, and why where that is known.

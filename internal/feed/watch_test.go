@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // lockedLog is a log that is read while it is written.
@@ -78,4 +81,27 @@ func TestALongOutageIsSaidAgainAndEndsOnce(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// A gateway that may not read looked ready for ten seconds.
+func TestAMissingPermissionIsTroubleAtOnce(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, tt := range []struct {
+		err     error
+		trouble bool
+	}{
+		{kerr.TopicAuthorizationFailed, true},
+		{kerr.NotLeaderForPartition, false}, // it will have another leader
+	} {
+		g := &generation{parts: []*partition{{id: 0}, {id: 1, err: fmt.Errorf("partition 1: %w", tt.err), errSince: now}}}
+		var f Feed
+		f.gen.Store(g)
+		if reasons, _ := f.trouble(now, failingAfter); (len(reasons) > 0) != tt.trouble {
+			t.Errorf("%v: trouble %v, want %v", tt.err, reasons, tt.trouble)
+		}
+		if reasons, _ := f.trouble(now.Add(2*failingAfter), failingAfter); len(reasons) != 1 {
+			t.Errorf("%v, after a while: %v", tt.err, reasons)
+		}
+	}
 }

@@ -62,6 +62,11 @@ func TestCloseSaysWhy(t *testing.T) {
 			env:   map[string]string{"KAFKA_BROKERS": free},
 			cause: syscall.ECONNREFUSED, says: []string{"nothing listens at " + free, "KAFKA_BROKERS"},
 		},
+		"nobody listens at an address of the code": {
+			env:   map[string]string{"KAFKA_BROKERS": "127.0.0.1:9"},
+			opts:  []dashstream.Option{dashstream.WithBrokers(free)},
+			cause: syscall.ECONNREFUSED, says: []string{"nothing listens at " + free, "correct WithBrokers (now " + free + ")"},
+		},
 		"nobody answers": {
 			env:   map[string]string{"KAFKA_BROKERS": silent.Addr().String()},
 			cause: context.DeadlineExceeded, says: []string{"accepts connections, but does not answer", "KAFKA_BROKERS"},

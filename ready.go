@@ -11,11 +11,21 @@ import (
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 )
 
-// Ready reports whether Kafka can be reached and has the topic, within ctx. The error says what is likely wrong and which
-// setting to change.
+// Ready reports whether Kafka can be reached and has the topic, and whether a broker that leads a part of it can be reached,
+// within ctx. The error says what is likely wrong and which setting to change.
 func (p *Producer) Ready(ctx context.Context) error {
-	_, err := p.describe(ctx)
-	return err
+	partitions, err := p.describe(ctx)
+	if err != nil {
+		return err
+	}
+	leaders := make([]int32, len(partitions))
+	for i, at := range partitions {
+		leaders[i] = at.Leader
+	}
+	if err := kafkaclient.ReachLeader(ctx, p.client, leaders); err != nil {
+		return p.explain(fmt.Errorf("topic %s: %w", p.cfg.kafka.Topic, kafkaclient.WithFailure(err, p.hooks.Failure())))
+	}
+	return nil
 }
 
 // obstacle looks for what keeps Kafka from taking messages. A broker that refuses them for a reason that may pass says so

@@ -56,46 +56,70 @@ var actors = []actor{
 	{"topics", topicsWorks, topicsFails, time.Minute},
 }
 
-// produce emits a run and closes the producer. The text is what was logged.
-func produce(t *testing.T, e env, thread string) (stats dashstream.Stats, text string, err error) {
+// producing is a producer of the SDK and what it logs, down to the last detail, since nothing of it may be a secret.
+func producing(e env) (p *dashstream.Producer, log *testprocess.Buffer, err error) {
+	log = &testprocess.Buffer{}
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug - 4}))
+	p, err = dashstream.New(dashstream.FromLookup(settings.MapEnv(e)), dashstream.WithLogger(logger))
+	return p, log, err
+}
+
+// emit is what an agent does, and the end of its program.
+func emit(t *testing.T, p *dashstream.Producer, thread string) (dashstream.Counts, error) {
 	t.Helper()
-	var log testprocess.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
-	p, err := dashstream.New(dashstream.FromLookup(settings.MapEnv(e)), dashstream.WithLogger(logger))
-	if err != nil {
-		return stats, "", err
-	}
-	r := p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: thread, Graph: dashstream.Graph{Name: "security"}})
-	r.End(nil)
-	err = p.Close(t.Context())
-	return p.Stats(), log.String(), err
+	p.StartRun(t.Context(), dashstream.RunSpec{ThreadID: thread, Graph: dashstream.Graph{Name: "security"}}).End(nil)
+	err := p.Close(t.Context())
+	return p.Stats().Total(), err
 }
 
 func sdkWorks(t *testing.T, e env, thread string) {
 	t.Helper()
-	stats, text, err := produce(t, e, thread)
-	if total := stats.Total(); err != nil || total.Emitted == 0 || total.Acked != total.Emitted {
-		t.Errorf("SDK: %d of %d messages acknowledged: %v\n%s", total.Acked, total.Emitted, err, text)
+	p, log, err := producing(e)
+	if err != nil {
+		t.Errorf("SDK: %v", err)
+		return
 	}
+	if total, err := emit(t, p, thread); err != nil || total.Emitted == 0 || total.Acked != total.Emitted {
+		t.Errorf("SDK: %d of %d messages acknowledged: %v\n%s", total.Acked, total.Emitted, err, log)
+	}
+	leaksNothing(t, "SDK", log.String())
+}
+
+const sdkAsked = "SDK, asked"
+
+// sdkAsks is for a program that asks beforehand. A permission to write is not asked for.
+func sdkAsks(t *testing.T, e env, _ string) outcome {
+	t.Helper()
+	p, log, err := producing(e)
+	if err != nil {
+		return outcome{how: "New fails", text: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), dashstream.DefaultFlushTimeout)
+	defer cancel()
+	asked := p.Ready(ctx)
+	if err := p.Close(t.Context()); err != nil {
+		t.Errorf("SDK: Close without messages: %v", err)
+	}
+	return outcome{how: "Ready", text: fmt.Sprint(asked) + "\n" + log.String()}
 }
 
 func sdkFails(t *testing.T, e env, _ string) outcome {
 	t.Helper()
-	stats, text, err := produce(t, e, "refused")
-	total := stats.Total()
-	var incomplete *dashstream.IncompleteError
-	switch {
-	case err == nil:
-		t.Errorf("SDK: Close returned no error; %d of %d messages acknowledged", total.Acked, total.Emitted)
-		return outcome{}
-	case !errors.As(err, &incomplete):
+	p, log, err := producing(e)
+	if err != nil {
 		return outcome{how: "New fails", text: err.Error()}
+	}
+	total, err := emit(t, p, "refused")
+	var incomplete *dashstream.IncompleteError
+	if !errors.As(err, &incomplete) {
+		t.Errorf("SDK: Close returned %v; %d of %d messages acknowledged", err, total.Acked, total.Emitted)
+		return outcome{}
 	}
 	if total.Acked != 0 || total.DroppedTotal()+total.FailedTotal() != total.Emitted {
 		t.Errorf("SDK: the counters must tell of every message: %+v", total)
 	}
-	if !strings.Contains(text, "telemetry was lost") {
-		t.Errorf("SDK: the log does not tell of the loss:\n%s", text)
+	if !strings.Contains(log.String(), "telemetry was lost") {
+		t.Errorf("SDK: the log does not tell of the loss:\n%s", log)
 	}
 	how := "Close"
 	for r := range dashstream.DropReasonCount {
@@ -108,7 +132,8 @@ func sdkFails(t *testing.T, e env, _ string) outcome {
 			how += ", failed: " + dashstream.FailReason(r).String()
 		}
 	}
-	return outcome{how: how, text: err.Error() + "\n" + text}
+	o := outcome{how: how, text: err.Error() + "\n" + log.String()}
+	return o
 }
 
 func gatewayWorks(t *testing.T, e env, thread string) {
@@ -217,8 +242,10 @@ func topicsFails(t *testing.T, e env, _ string) outcome {
 
 func leaksNothing(t *testing.T, name, text string) {
 	t.Helper()
-	if strings.Contains(text, secretMark) {
-		t.Errorf("%s prints a secret:\n%s", name, text)
+	for _, secret := range []string{secretMark, tokenMark} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s prints a secret, %s:\n%s", name, secret, text)
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	wrongSecret  = "tops3cret-wrong"
 	clientSecret = "tops3cret-client"
 	secretMark   = "tops3cret" // what they have in common
+
+	tokenMark = "eyJhbGciOiJub25lIn0." // what the tokens have in common
 )
 
 // appUser may do all that the minimal ACLs of the four allow, on the topic of the tests.
@@ -102,9 +104,9 @@ func startBroker(t *testing.T) *broker {
 		"ssl.keystore.type":                                "PEM",
 		"ssl.keystore.location":                            "${DIR}/broker.pem",
 		"ssl.truststore.type":                              "PEM",
+		"ssl.truststore.location":                          "${DIR}/ca.pem",
 		// One that is kept from telling that it lives for two seconds, on a busy machine, is not to lose its partitions.
 		"broker.session.timeout.ms": "60000",
-		"ssl.truststore.location":   "${DIR}/ca.pem",
 	}
 	var ports []string
 	for _, l := range listeners {

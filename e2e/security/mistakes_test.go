@@ -118,8 +118,9 @@ var mistakes = []mistake{
 	}, "does not answer a TLS handshake", changeProtocol},
 }
 
-// sdkCauses are the causes that the SDK tells instead where the time of its Close is over before its attempt to connect is.
-var sdkCauses = map[string]string{
+// vague are what the SDK may say instead where its time is over before, or in the very moment in which, its attempt to connect
+// is: by default it has less for Close than for that.
+var vague = map[string]string{
 	"ssl to a port that accepts and is silent": "no broker answered",
 }
 

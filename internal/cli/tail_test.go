@@ -76,6 +76,15 @@ func TestTailOfNothing(t *testing.T) {
 	runCLI(t, env, "tail", "--from", "earliest", "--count", "1").want(t, ExitOK, "printing records of 3 partitions, each in its own order; Ctrl-C ends")
 }
 
+// A setting that was given as a flag is called that where it has to be changed.
+func TestTailNamesTheFlag(t *testing.T) {
+	t.Parallel()
+	o := runCLI(t, map[string]string{"KAFKA_BROKERS": "127.0.0.1:9"}, "tail", "--brokers", "127.0.0.1:1")
+	o.want(t, ExitBroker, "nothing listens at 127.0.0.1:1", "correct --kafka-brokers (now 127.0.0.1:1)")
+	o = runCLI(t, map[string]string{"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "tail")
+	o.want(t, ExitBroker, "correct KAFKA_BOOTSTRAP_SERVERS (now 127.0.0.1:1)")
+}
+
 // A broker that stops answering in the middle ends a tail that was to end where the log does, with the broker's exit code.
 func TestTailToAnEndThatCannotBeRead(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -418,9 +419,11 @@ func TestAdvertisedListener(t *testing.T) {
 	c.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		response := request.ResponseKind().(*kmsg.MetadataResponse)
-		b := kmsg.NewMetadataResponseBroker()
+		b, real := kmsg.NewMetadataResponseBroker(), kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = 7, "127.0.0.2", 1
-		response.Brokers = append(response.Brokers, b)
+		here := netip.MustParseAddrPort(c.ListenAddrs()[0])
+		real.NodeID, real.Host, real.Port = 0, here.Addr().String(), int32(here.Port())
+		response.Brokers = append(response.Brokers, b, real)
 		response.ControllerID = 7
 		return response, nil, true
 	})
@@ -434,6 +437,19 @@ func TestAdvertisedListener(t *testing.T) {
 	request := kmsg.NewPtrListGroupsRequest()
 	_, err := cl.Broker(7).Request(ctx, request)
 	wantExplained(t, s.Explain(kafkaclient.OpInspect, err), kafkaclient.ClassRefused, "advertised.listeners", "127.0.0.2:1 is not in KAFKA_BROKERS")
+	// One leader is enough for a start, since another may just be restarting; and none is no failure to reach it.
+	for _, tt := range []struct {
+		leaders []int32
+		fails   bool
+	}{{nil, false}, {[]int32{-1}, false}, {[]int32{7, -1, 7}, true}, {[]int32{7, 0}, false}} {
+		err := kafkaclient.ReachLeader(ctx, cl, tt.leaders)
+		if (err != nil) != tt.fails {
+			t.Errorf("leaders %v: %v", tt.leaders, err)
+		}
+		if tt.fails {
+			wantExplained(t, s.Explain(kafkaclient.OpConsume, err), kafkaclient.ClassRefused, "broker 7, which leads partitions", "advertised.listeners")
+		}
+	}
 }
 
 func TestAddressFamily(t *testing.T) {

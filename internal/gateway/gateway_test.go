@@ -176,8 +176,13 @@ func TestAClientResumesOnAnotherGateway(t *testing.T) {
 	cl := testclient.Dial(t, first.URL, "dashstream.v1+proto", nil)
 	cl.Subscribe(testclient.Earliest(), nil)
 	cl.Until("a part", func() bool { return len(cl.Records) >= 300 })
-	first.stop()
-	err := cl.End()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		first.stop()
+	}()
+	err := cl.End() // a client that does not read until it has stopped is cut off before it could be told
+	<-stopped
 	var closed websocket.CloseError
 	if !errors.As(err, &closed) || closed.Code != 4000 {
 		t.Errorf("the first gateway ended the session with %v, want code 4000", err)

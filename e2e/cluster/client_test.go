@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,10 @@ type client struct {
 	resets   []*streampb.Reset
 	caughtUp int
 	sessions int
-	ends     []string
+	// ends are why sessions ended that the client did not end, and lost those of
+	// them for which it is not to blame: on a machine that has too much to do, a
+	// client may take nothing and say nothing for too long.
+	ends, lost []string
 }
 
 // sighting is a record that the client took.
@@ -124,12 +128,16 @@ func (c *client) run(ctx context.Context) {
 
 // ended notes a session that the client did not end.
 func (c *client) ended(err error) {
+	text := err.Error()
 	if code := websocket.CloseStatus(err); code >= 4500 || code == 4004 {
-		c.w.t.Errorf("%s: the session ended: %v", c.name, err)
+		c.w.t.Errorf("%s: the session ended: %s", c.name, text)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ends = append(c.ends, err.Error())
+	c.ends = append(c.ends, text)
+	if !strings.Contains(text, "slow consumer") && !strings.Contains(text, "client timeout") {
+		c.lost = append(c.lost, text)
+	}
 }
 
 // session is one connection, until ctx or the connection ends.
@@ -249,8 +257,8 @@ func (c *client) verify(l *log) {
 	if len(c.gaps) > 0 {
 		t.Errorf("%s: gaps %v, but nothing was taken from the log", c.name, c.gaps)
 	}
-	if !c.restless && len(c.ends) > 0 {
-		t.Errorf("%s lost its session: %q", c.name, c.ends)
+	if !c.restless && len(c.lost) > 0 {
+		t.Errorf("%s lost its session: %q", c.name, c.lost)
 	}
 	n := 0
 	for _, p := range slices.Sorted(maps.Keys(l.ends)) {

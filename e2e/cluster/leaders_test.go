@@ -37,13 +37,24 @@ func leadersAreKilled(t *testing.T, c *testkafka.Cluster) {
 	w.newAgents(3)
 	w.newClients()
 	w.awaitProgress(200)
-	for round := range 5 {
-		node, what := c.Leader(t, w.topic, int32(w.chance.IntN(partitions))), "a leader"
-		if round%3 == 2 {
-			node, what = c.Controller(t), "the controller"
+	for round := range 6 {
+		node := c.Leader(t, w.topic, int32(w.chance.IntN(partitions)))
+		switch round % 3 {
+		case 0:
+			t.Logf("round %d: kill a leader, node %d", round, node)
+			c.Kill(t, node)
+		case 1:
+			// What it alone has is gone with it, so it must not have been acknowledged.
+			t.Logf("round %d: kill a leader, node %d, while those that follow it stand still", round, node)
+			thaw := c.Freeze(t, (node+1)%3, (node+2)%3)
+			w.while(1500 * time.Millisecond)
+			c.Kill(t, node)
+			thaw()
+		case 2:
+			node = c.Controller(t)
+			t.Logf("round %d: kill the controller, node %d", round, node)
+			c.Kill(t, node)
 		}
-		t.Logf("round %d: kill %s, node %d", round, what, node)
-		c.Kill(t, node)
 		w.awaitProgress(50)
 		w.while(time.Duration(w.chance.IntN(1500)) * time.Millisecond)
 		c.Start(t, node)

@@ -115,6 +115,21 @@ func (c *Cluster) KillTogether(t testing.TB, nodes ...int) {
 	c.apache.kill(t, nodes...)
 }
 
+// Freeze makes nodes stand still until the function that it returns is called.
+func (c *Cluster) Freeze(t testing.TB, nodes ...int) (thaw func()) {
+	t.Helper()
+	c.Require(t, c.CanKill(), "freeze a broker")
+	if err := c.apache.cluster.Freeze(nodes...); err != nil {
+		t.Fatalf("freeze Apache Kafka nodes %v: %v", nodes, err)
+	}
+	return func() {
+		t.Helper()
+		if err := c.apache.cluster.Thaw(nodes...); err != nil {
+			t.Fatalf("thaw Apache Kafka nodes %v: %v", nodes, err)
+		}
+	}
+}
+
 // StartTogether starts several nodes that were stopped or killed, as after a power cut: none of them serves before most of
 // the controllers are there. It waits until all running nodes serve.
 func (c *Cluster) StartTogether(t testing.TB, nodes ...int) {

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -323,6 +324,25 @@ func (c *Cluster) Kill(nodes ...int) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// Freeze makes nodes stand still, as a machine does that swaps or is moved, until Thaw.
+func (c *Cluster) Freeze(nodes ...int) error { return c.signal(syscall.SIGSTOP, nodes) }
+
+// Thaw has frozen nodes go on.
+func (c *Cluster) Thaw(nodes ...int) error { return c.signal(syscall.SIGCONT, nodes) }
+
+func (c *Cluster) signal(sig syscall.Signal, nodes []int) error {
+	for _, i := range nodes {
+		n, err := c.node(i)
+		if err != nil {
+			return err
+		}
+		if _, err := n.signal(sig); err != nil {
+			return fmt.Errorf("node %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // StartNodes starts nodes that were stopped or killed, on their data and addresses, and waits until they serve and the

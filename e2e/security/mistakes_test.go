@@ -110,6 +110,9 @@ var mistakes = []mistake{
 	{"ssl to a web server with TLS", func(t *testing.T, b *broker) env {
 		return b.to(t, "PLAIN", "ssl").with(env{"KAFKA_BROKERS": tlsWebServer(t, b)})
 	}, "web server", "KAFKA_BROKERS"},
+	{"sasl_ssl to a port that hangs up", func(t *testing.T, b *broker) env {
+		return b.to(t, "SASLTLS", "sasl_ssl").with(password("PLAIN")).with(env{"KAFKA_BROKERS": onlyTLS(t)})
+	}, "does not speak TLS", changeProtocol},
 	{"plaintext to a port that accepts and is silent", func(t *testing.T, b *broker) env {
 		return b.to(t, "PLAIN", "plaintext").with(env{"KAFKA_BROKERS": silence(t)})
 	}, "accepts connections, but does not answer", "KAFKA_BROKERS"},
@@ -154,6 +157,18 @@ func refuse(conn net.Conn) {
 	if _, err := conn.Read(make([]byte, 4096)); err == nil {
 		_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n") // the client may have hung up
 	}
+}
+
+// onlyTLS hangs up, and fails the test where a client that is to encrypt begins with anything else: a password could follow.
+func onlyTLS(t *testing.T) string {
+	t.Helper()
+	const handshake = 22
+	return listen(t, func(conn net.Conn) {
+		first := make([]byte, 1)
+		if _, err := conn.Read(first); err == nil && first[0] != handshake {
+			t.Errorf("a client that is to encrypt sends the byte %d first, not that of a TLS handshake", first[0])
+		}
+	})
 }
 
 // silence accepts connections and says nothing.

@@ -27,7 +27,7 @@ func (x explainer) tls(err error) (cause, fix string) {
 	}
 	addr := "the broker"
 	if e, ok := errors.AsType[*HandshakeError](err); ok {
-		addr = e.Addr
+		addr, err = e.Addr, e.Err // not the deadline of a caller that waited for it
 	}
 	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		issuer := ""

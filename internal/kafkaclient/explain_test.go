@@ -1,6 +1,7 @@
 package kafkaclient_test
 
 import (
+	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -61,6 +62,9 @@ func TestExplainNamesTheSetting(t *testing.T) {
 			[]string{"the client certificate was valid only until", "renew the certificate of KAFKA_SSL_CERTIFICATE_LOCATION (now /"}, "trust"},
 		{"no SASL over TLS", func(s *kafkaclient.Settings) { s.SecurityProtocol = kafkaclient.ProtocolSSL }, kafkaclient.OpConnect,
 			&kgo.ErrFirstReadEOF{}, []string{"expects SASL", "set KAFKA_SECURITY_PROTOCOL (now ssl) to sasl_ssl"}, "TLS"},
+		{"a handshake that was cut, and a caller whose time was up", none, kafkaclient.OpProduce,
+			kafkaclient.WithFailure(context.DeadlineExceeded, &kafkaclient.HandshakeError{Addr: "10.0.0.1:9092", Err: &net.OpError{Op: "read", Err: syscall.ECONNRESET}}),
+			[]string{"10.0.0.1:9092 does not speak TLS"}, "does not answer"},
 		{"a topic that may be another", none, kafkaclient.OpConsume, kerr.TopicAuthorizationFailed,
 			[]string{`lacks the permission READ on topic "dashstream-quality" to consume`, "add an ACL that allows READ", "or correct KAFKA_TOPIC"}, ""},
 		{"time is up", none, kafkaclient.OpConnect, syscall.ETIMEDOUT, []string{"KAFKA_BROKERS (now localhost:9092)", "KAFKA_SECURITY_PROTOCOL (now plaintext)"}, ""},

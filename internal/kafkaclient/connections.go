@@ -1,6 +1,7 @@
 package kafkaclient
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -131,12 +132,13 @@ func (c *Connections) OnBrokerConnect(broker kgo.BrokerMetadata, _ time.Duration
 
 // after returns what is known once another attempt ended with err.
 func (a attempt) after(err error, now time.Time) attempt {
-	switch Classify(err) {
-	case "":
+	switch class := Classify(err); {
+	case class == "":
 		return attempt{}
-	case ClassCanceled, ClassClosed: // by us; it says nothing
+	case class == ClassCanceled, class == ClassClosed: // by us; it says nothing
 		return a
-	case ClassTimeout: // perhaps only that a caller's time was over in an attempt
+	case class == ClassTimeout, class == ClassTLS && errors.Is(err, context.DeadlineExceeded):
+		// Perhaps only that a caller's time was over in an attempt.
 		if a.err != nil && now.Sub(a.at) < attemptNews {
 			return a
 		}

@@ -31,6 +31,7 @@ func TestADeadlineDoesNotHideWhyNoConnectionIsMade(t *testing.T) {
 		refused, cut := dialed(9092, syscall.ECONNREFUSED), dialed(9092, os.ErrDeadlineExceeded)
 		note(one, refused)
 		note(one, cut)
+		note(one, &kafkaclient.HandshakeError{Addr: "127.0.0.1:9092", Err: context.DeadlineExceeded})
 		note(one, context.Canceled)
 		err := kafkaclient.Explain(kafkaclient.WithFailure(fmt.Errorf("fetch: %w", context.DeadlineExceeded), c.FailureOf(1)))
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "likely cause: nothing listens at 127.0.0.1:9092") {

@@ -37,7 +37,7 @@ func leadersAreKilled(t *testing.T, c *testkafka.Cluster) {
 	w.newAgents(3)
 	w.newClients()
 	w.awaitProgress(200)
-	for round := range 6 {
+	for round := range 4 {
 		node := c.Leader(t, w.topic, int32(w.chance.IntN(partitions)))
 		switch round % 3 {
 		case 0:

@@ -192,6 +192,7 @@ func (w *world) awaitClients(l *log) {
 	for _, c := range w.clients {
 		w.eventually(c.name+" is at the end of the log", func() error { return c.at(l) })
 	}
+	w.kept()
 	for _, c := range w.clients {
 		c.leave()
 	}

@@ -260,7 +260,7 @@ func WithFlushTimeout(d time.Duration) Option {
 }
 
 // WithDeliveryTimeout bounds how long a message is tried, without a bound on the number of tries; DefaultDeliveryTimeout
-// otherwise.
+// otherwise. It is measured on the wall clock: when that is set forwards by more, what waits then is given up and counted.
 func WithDeliveryTimeout(d time.Duration) Option {
 	return atLeast("WithDeliveryTimeout", d, time.Second, func(c *config, d time.Duration) { c.deliveryTimeout = d })
 }

@@ -52,13 +52,13 @@ func TestStoppedProcessGoesOn(t *testing.T) {
 			if tc.broker {
 				stopped = up
 			}
-			before := holds(t, gateway.URL())
 			clients := follow(t, gateway.URL())
 			patient := startAgents(t, up.Kafka, "patient-")
 			// One that gives up while the process stands still has to say so.
 			hasty := startAgents(t, up.Kafka, "hasty-", dashstream.WithDeliveryTimeout(time.Second))
 			witness := startWitness(t, up.Kafka)
 			clients.moving("clients read before the stop")
+			before := holds(t, gateway.URL())
 			standStill(stopped.Process, stopTime())
 			clients.moving("clients read after the stop")
 			ready(t, gateway.URL())

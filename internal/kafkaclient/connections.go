@@ -107,26 +107,35 @@ func (c *Connections) OnBrokerRead(broker kgo.BrokerMetadata, _ int16, bytes int
 	if bytes > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		delete(c.silent, broker.NodeID)
 	}
+	// As good as no connection, and the client may go on trying.
+	if hangUp, ok := errors.AsType[*HangUpError](err); ok {
+		c.note(broker.NodeID, hangUp)
+	}
 }
 
 // OnBrokerConnect implements kgo.HookBrokerConnect. err is also that of a TLS handshake or an authentication.
 func (c *Connections) OnBrokerConnect(broker kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if c.byBroker == nil {
-		c.byBroker = map[int32]attempt{}
-	}
 	switch Classify(err) {
 	case ClassTimeout, ClassCanceled, ClassClosed: // it may be silent still
 	default:
 		delete(c.silent, broker.NodeID)
 	}
+	c.note(broker.NodeID, err)
+}
+
+// note keeps how an attempt to connect ended. c.mu is held.
+func (c *Connections) note(broker int32, err error) {
+	now := time.Now()
+	if c.byBroker == nil {
+		c.byBroker = map[int32]attempt{}
+	}
 	c.last = c.last.after(err, now)
-	if of := c.byBroker[broker.NodeID].after(err, now); of.err != nil {
-		c.byBroker[broker.NodeID] = of
+	if of := c.byBroker[broker].after(err, now); of.err != nil {
+		c.byBroker[broker] = of
 	} else {
-		delete(c.byBroker, broker.NodeID)
+		delete(c.byBroker, broker)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -101,6 +102,24 @@ func TestADeadlineDoesNotHideWhoIsSilent(t *testing.T) {
 			t.Errorf("a broker that is gone: %v", err)
 		}
 	})
+}
+
+// A client that goes on trying where connections end at once was told of a deadline alone.
+func TestADeadlineDoesNotHideWhoHangsUp(t *testing.T) {
+	t.Parallel()
+	var c kafkaclient.Connections
+	broker := kgo.BrokerMetadata{NodeID: 1, Host: "kafka", Port: 9092}
+	c.OnBrokerConnect(broker, 0, nil, nil)
+	c.OnBrokerRead(broker, 3, 0, 0, 0, &kafkaclient.HangUpError{Addr: "kafka:9092", First: true, Err: io.EOF})
+	err := kafkaclient.Default().Explain(kafkaclient.OpProduce, kafkaclient.WithFailure(context.DeadlineExceeded, c.Failure()))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "kafka:9092 closed the connection during the first request") ||
+		!strings.Contains(err.Error(), "the listener expects SASL or TLS") {
+		t.Errorf("got %v", err)
+	}
+	c.OnBrokerConnect(broker, 0, nil, nil)
+	if err := c.Failure(); err != nil {
+		t.Errorf("after a connection: %v", err)
+	}
 }
 
 // Among several attempts, the one that was refused is the one to be named.

@@ -77,13 +77,18 @@ type HangUpError struct {
 	Addr string
 	// Handshake is true when the broker heard only the name of the SASL mechanism, false when it heard the secret.
 	Handshake bool
-	Err       error
+	// First is true when the client does not authenticate, and the broker heard no more than one request from it.
+	First bool
+	Err   error
 }
 
 func (e *HangUpError) Error() string {
 	stage := "authentication"
-	if e.Handshake {
+	switch {
+	case e.Handshake:
 		stage = "the SASL handshake"
+	case e.First:
+		stage = "the first request"
 	}
 	return fmt.Sprintf("%s closed the connection during %s: %v", e.Addr, stage, e.Err)
 }
@@ -122,15 +127,21 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		return 0, &SilentError{Addr: c.addr, Err: err} // the client waits for an answer only
 	}
 	if err != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
-		if written := c.written.Load(); written >= saslHandshakeRequest && written <= c.requests {
+		switch written := c.written.Load(); {
+		case written >= saslHandshakeRequest && written <= c.requests:
 			err = &HangUpError{Addr: c.addr, Handshake: written == saslHandshakeRequest, Err: err}
+		case c.requests == 0 && written > 0 && written <= firstRequest:
+			err = &HangUpError{Addr: c.addr, First: true, Err: err}
 		}
 	}
 	return n, err
 }
 
 // A client asks for versions first, then names the mechanism, then authenticates.
-const saslHandshakeRequest = 2
+const (
+	saslHandshakeRequest = 2
+	firstRequest         = 2 // of a client that does not authenticate
+)
 
 // The first bytes of a TLS record.
 const (

@@ -117,7 +117,8 @@ func namesOf(cert *x509.Certificate) string {
 func (x explainer) authentication(err error) (cause, fix string) {
 	mechanism := x.value(func(s *Settings) string { return string(s.SASLMechanism) })
 	protocol := x.protocol()
-	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
+	hangUp, hungUp := errors.AsType[*HangUpError](err)
+	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok && !hungUp || hungUp && hangUp.First {
 		if x.s != nil && x.s.SecurityProtocol.TLS() {
 			return "the broker closed the connection without an answer: the listener expects SASL, and the client does not authenticate",
 				"set KAFKA_SECURITY_PROTOCOL" + protocol + " to sasl_ssl, and KAFKA_SASL_MECHANISM to what the listener offers"
@@ -125,7 +126,7 @@ func (x explainer) authentication(err error) (cause, fix string) {
 		return "the broker closed the connection without an answer: the listener expects SASL or TLS and the client does not",
 			"set KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has: sasl_plaintext, ssl or sasl_ssl"
 	}
-	if e, ok := errors.AsType[*HangUpError](err); ok && e.Handshake {
+	if hungUp && hangUp.Handshake {
 		return "the listener does not offer this SASL mechanism, or does not authenticate with SASL at all",
 			"set KAFKA_SASL_MECHANISM" + mechanism + " and KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has"
 	}

@@ -104,9 +104,6 @@ func New(opts ...Option) (*Producer, error) {
 		kgo.ProducerLinger(cfg.linger),
 		kgo.RecordDeliveryTimeout(cfg.deliveryTimeout),
 		kgo.UnknownTopicRetries(-1),
-		// A broker that stops, or has too many clients, closes new connections without a word. The client takes that for a
-		// lack of TLS or SASL, and would give up all messages for it; hooks.Failure has it for who asks.
-		kgo.AlwaysRetryEOF(),
 		// Without this the client would try on for ever what a broker may have taken, and everything of that partition would
 		// wait behind it. What is given up so has an unknown outcome and is not produced again; the client takes a new
 		// producer epoch, so a late request of the old one is refused and the order holds.
@@ -115,6 +112,12 @@ func New(opts ...Option) (*Producer, error) {
 		kgo.WithHooks(p.hooks),
 		kgo.DisableClientMetrics(),
 	)
+	if !cfg.kafka.SecurityProtocol.TLS() {
+		// A broker that stops, or has too many clients, closes new connections without a word. The client takes that for a
+		// lack of TLS or SASL, and would give up all messages for it; hooks.Failure has it for who asks. With TLS it is a
+		// failed handshake, of which a certificate is the likelier cause.
+		clientOpts = append(clientOpts, kgo.AlwaysRetryEOF())
+	}
 	p.client, err = kgo.NewClient(append(clientOpts, cfg.kafkaOpts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dashstream: %w", err)

@@ -32,4 +32,7 @@
 //   - Peers that vanish without a packet, with traffic and idle: a filter on the client's socket drops all that comes, so it
 //     needs Linux. How the network of a real machine goes away, with its ICMP, is not tried.
 //   - A broker that accepts connections and never answers: SDK, gateway, tail, demo and topics name it.
+//
+// A broker that closes connections as soon as they are made loses the SDK nothing without TLS, as a full disk shows. With
+// TLS the Kafka client takes it for a wrong certificate, and what waits may be given up, and counted.
 package faults

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -42,11 +43,33 @@ func frameOf(f *streampb.ServerFrame) []byte {
 	return append(h, body...)
 }
 
+// prose is words in no order: it compresses as text does, and not as a letter that
+// is repeated would.
+var prose = func() string {
+	random := rand.New(rand.NewPCG(1, 2))
+	words := make([]string, 2000)
+	for i := range words {
+		w := make([]byte, 2+random.IntN(8))
+		for j := range w {
+			w[j] = byte('a' + random.IntN(26))
+		}
+		words[i] = string(w)
+	}
+	var b strings.Builder
+	for b.Len() < 1<<20 {
+		b.WriteString(words[random.IntN(len(words))])
+		b.WriteByte(' ')
+	}
+	return b.String()
+}()
+
 // value is a stored message of about size bytes that carries its time.
 func value(thread string, size int) []byte {
+	n := max(0, size-70)
+	at := rand.IntN(len(prose) - n)
 	v, err := wire.Append(nil, &dashstreampb.DashStreamMessage{Message: &dashstreampb.DashStreamMessage_TokenChunk{TokenChunk: &dashstreampb.TokenChunk{
 		Header: &dashstreampb.Header{MessageId: make([]byte, 16), ThreadId: thread, TenantId: "default", Sequence: 1, TimestampUs: time.Now().UnixMicro(), Type: dashstreampb.MessageType_MESSAGE_TYPE_TOKEN_CHUNK},
-		Text:   strings.Repeat("x", max(0, size-70)),
+		Text:   prose[at : at+n],
 	}}}, wire.MaxProducerBytes)
 	if err != nil {
 		panic(err) // our own message

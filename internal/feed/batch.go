@@ -14,10 +14,6 @@ import (
 // rest on. So what it takes in memory is checked before it is there.
 
 const (
-	// answerBytes is about how much of one answer is decoded, at least one batch:
-	// the rest is asked for again. Well-compressed text should not get there, since
-	// what is left over was sent in vain.
-	answerBytes = 64 << 20
 	// memoryFactor bounds what a batch takes in memory with its records and
 	// headers, as a multiple of Config.BatchBytes.
 	memoryFactor = 4
@@ -188,7 +184,7 @@ func headerCount(b []byte) int64 {
 func (g *generation) read(p *kmsg.FetchResponseTopicPartition, from int64, room *int64) fetched {
 	f := fetched{
 		partition: p.Partition, from: from, next: from, epoch: -1,
-		highWatermark: p.HighWatermark, logStart: p.LogStartOffset,
+		highWatermark: p.HighWatermark, logStart: p.LogStartOffset, sent: len(p.RecordBatches),
 	}
 	if p.ErrorCode != 0 {
 		fp, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, Topic: g.topic, Partition: p.Partition}, p, g.decompressor, nil)

@@ -45,8 +45,14 @@ func newFaulty(t *testing.T, partitions int32, opts ...kfake.Opt) *faulty {
 
 func (f *faulty) produce(partition int32, n int) {
 	f.t.Helper()
+	f.produceAged(partition, n, 0)
+}
+
+// produceAged writes records that were made a while ago.
+func (f *faulty) produceAged(partition int32, n int, age time.Duration) {
+	f.t.Helper()
 	for range n {
-		if err := f.cl.ProduceSync(f.t.Context(), &kgo.Record{Partition: partition, Key: []byte("k"), Value: frame(f.t, "k", "t", "x")}).FirstErr(); err != nil {
+		if err := f.cl.ProduceSync(f.t.Context(), &kgo.Record{Partition: partition, Timestamp: time.Now().Add(-age), Key: []byte("k"), Value: frame(f.t, "k", "t", "x")}).FirstErr(); err != nil {
 			f.t.Fatal(err)
 		}
 	}

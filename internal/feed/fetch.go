@@ -32,6 +32,8 @@ type fetched struct {
 	records []*kgo.Record
 	// epoch is the leader's that wrote the last batch; -1 where not known.
 	epoch int32
+	// sent is how many bytes the broker sent.
+	sent int
 	// highWatermark and logStart are -1 where the broker did not say.
 	highWatermark, logStart int64
 	err                     error
@@ -50,6 +52,9 @@ type fetchRequest struct {
 	// one batch.
 	partitionBytes int32
 	maxWait        time.Duration
+	// room is about how much of the answer is decoded, at least one batch: the rest
+	// is asked for again.
+	room int64
 }
 
 // fetch sends one Fetch request to one broker. It uses the protocol directly
@@ -88,7 +93,7 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 		return nil, fmt.Errorf("fetch from broker %d: %w", rq.broker, err)
 	}
 	var out []fetched
-	room := int64(answerBytes)
+	room := rq.room
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		if t.Topic != "" && t.Topic != g.topic {

@@ -233,6 +233,11 @@ func (p *partition) lead(d kmsg.MetadataResponseTopicPartition) {
 	p.leader, p.leaderEpoch, p.retryAt = d.Leader, d.LeaderEpoch, time.Time{}
 }
 
+// lateness is how much later than its timestamp a record may come into the log:
+// producers keep what they cannot send, as a rule for 2 minutes. Readers of what is
+// new rather get more of a partition that was away than miss that.
+const lateness = 5 * time.Minute
+
 // learn asks for the positions of partitions that have none.
 func (f *Feed) learn(ctx context.Context, g *generation) error {
 	if !g.hasUnknown() {
@@ -247,7 +252,7 @@ func (f *Feed) learn(ctx context.Context, g *generation) error {
 	// A time is not found where the broker cannot read a batch on its way; a
 	// partition that is read from its start needs none. A lagging leader finds
 	// none in what can be read.
-	since, sinceErr := f.list(ctx, g.topicID, g.count(), g.began)
+	since, sinceErr := f.list(ctx, g.topicID, g.count(), g.began-lateness.Milliseconds())
 	starts, err := f.list(ctx, g.topicID, g.count(), atStart)
 	if len(starts) == 0 {
 		return err

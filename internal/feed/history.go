@@ -16,10 +16,16 @@ import (
 )
 
 const (
-	// historyFetchBytes is asked for at once: large enough that the round trip
-	// does not count, small enough that many places in the log fit the cache.
-	historyFetchBytes = 1 << 20
-	historyMaxWait    = 100 * time.Millisecond
+	// historyBytes is what a read should bring, decompressed: large enough that the
+	// round trip does not count, small enough that many places in the log fit the
+	// cache.
+	historyBytes = 2 << 20
+	// What is asked for to get it; a broker returns at least one batch.
+	minHistoryFetch = 64 << 10
+	maxHistoryFetch = 1 << 20
+	// historyRoom is when decoding stops. What it leaves was sent in vain.
+	historyRoom    = 4 * historyBytes
+	historyMaxWait = 100 * time.Millisecond
 )
 
 // history serves records that the hot tail no longer holds, from Kafka, through
@@ -49,8 +55,19 @@ type cachedPartition struct {
 	pages []*page
 	// wanted holds the reads not begun, by offset.
 	wanted map[int64]*flight
-	// readers is how many goroutines read; turn counts what they picked.
-	readers, turn int
+	// flying holds the offsets that are read now; turn counts what was picked.
+	flying []int64
+	turn   int
+	// span is how many offsets the last read covered, 0 before there was one, and
+	// weight what they take in memory.
+	span, weight int64
+	sweep        sweep
+	// fetchBytes is asked for next, by how well the last answer was compressed.
+	fetchBytes int32
+}
+
+func newCachedPartition() *cachedPartition {
+	return &cachedPartition{wanted: map[int64]*flight{}, fetchBytes: maxHistoryFetch, sweep: sweep{places: map[*Reader]place{}}}
 }
 
 type page struct {
@@ -63,13 +80,76 @@ func (p *page) next() int64 { return p.seg.Moves[0].Next }
 
 // flight is one read and, once done is closed, what it brought.
 type flight struct {
-	// asked orders flights by when they were first wanted.
+	// asked orders flights by when they were first wanted; since is when somebody last
+	// said so.
 	asked uint64
-	// waiters is how many readers want it still, guarded by the history's lock.
-	waiters int
-	done    chan struct{}
-	segs    []*Segment
-	err     error
+	since time.Time
+	done  chan struct{}
+	// at is when it was done.
+	at  time.Time
+	err error
+	// seg is nil where nobody watched when it came: then the cache may have it. A
+	// reader whose client takes its time holds no records meanwhile.
+	seg *Segment
+	// watchers are woken when it is done; guarded by the history's lock.
+	watchers []chan<- struct{}
+}
+
+func (fl *flight) isDone() bool {
+	select {
+	case <-fl.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// result returns what the read brought; ok is false while it is under way, and where
+// the cache has to be asked for what it brought.
+func (fl *flight) result() (seg *Segment, ok bool, err error) {
+	if fl == nil || !fl.isDone() {
+		return nil, false, nil
+	}
+	return fl.seg, fl.seg != nil || fl.err != nil, fl.err
+}
+
+// finish tells what a read brought. The caller holds h.mu.
+func (fl *flight) finish(seg *Segment, err error) {
+	if len(fl.watchers) > 0 {
+		fl.seg = seg
+	}
+	fl.err, fl.at = err, time.Now()
+	close(fl.done)
+	for _, wake := range fl.watchers {
+		select {
+		case wake <- struct{}{}:
+		default: // woken already
+		}
+	}
+	fl.watchers = nil
+}
+
+// watch has wake, which must have room for one, filled when one of the reads is
+// done. It returns false if one is.
+func (h *history) watch(reads []*flight, wake chan<- struct{}) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.ContainsFunc(reads, (*flight).isDone) {
+		return false
+	}
+	for _, fl := range reads {
+		fl.watchers = append(fl.watchers, wake)
+	}
+	return true
+}
+
+// unwatch takes watch back.
+func (h *history) unwatch(reads []*flight, wake chan<- struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, fl := range reads {
+		fl.watchers = slices.DeleteFunc(fl.watchers, func(w chan<- struct{}) bool { return w == wake })
+	}
 }
 
 func newHistory(f *Feed, g *generation) *history {
@@ -86,43 +166,39 @@ func (e *errRetained) Error() string {
 // errTruncated says that the log ends before the offset asked for.
 var errTruncated = errors.New("the log ends before the position")
 
-// ask returns a read of the segment that covers the offset, under way or done.
-func (h *history) ask(p int32, offset int64) *flight {
+// ask returns, for a reader, a read of the segment that covers the offset, under way or done. Its
+// errors are [errRetained], [errUnreadable], errTruncated, or a failure worth another
+// try.
+func (h *history) ask(r *Reader, p int32, offset int64) *flight {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.parts[p]
 	if c == nil {
-		c = &cachedPartition{wanted: map[int64]*flight{}}
+		c = newCachedPartition()
 		h.parts[p] = c
 	}
+	now := time.Now()
+	c.sweep.asked(r, offset, now)
 	if pg := c.find(offset); pg != nil {
 		h.clock++
 		pg.used = h.clock
-		return &flight{done: closed, segs: []*Segment{pg.seg}}
+		if c.sweep.held != nil {
+			h.fly(p, c)
+		}
+		return &flight{done: closed, seg: pg.seg}
 	}
 	fl := c.wanted[offset]
-	if fl == nil {
+	if fl != nil {
+		fl.since = now
+	} else {
 		h.clock++
-		fl = &flight{asked: h.clock, done: make(chan struct{})}
+		fl = &flight{asked: h.clock, since: now, done: make(chan struct{})}
 		c.wanted[offset] = fl
 		// A read serves whoever waits for it, so it does not end with the
 		// reader that happened to come first.
-		if c.readers < partitionReaders {
-			c.readers++
-			h.f.reads.Go(func() { h.serve(p, c) })
-		}
+		h.fly(p, c)
 	}
-	fl.waiters++
 	return fl
-}
-
-// leave says that a reader that asked for a read does not want it any more. One that
-// nobody wants is not begun: readers that come and go would have others wait for
-// what they left behind.
-func (h *history) leave(fl *flight) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	fl.waiters--
 }
 
 // closed is the done of a flight that never had to fly.
@@ -132,71 +208,105 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-// wait returns the segment. Errors: [errRetained], [errUnreadable],
-// errTruncated, ctx's, or a failure worth another try.
-func (fl *flight) wait(ctx context.Context) (*Segment, error) {
-	select {
-	case <-fl.done:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if fl.err != nil {
-		return nil, fl.err
-	}
-	return fl.segs[0], nil
-}
-
 // partitionReaders is how many reads of one partition may be under way.
 const partitionReaders = 2
 
-// serve makes the reads that are wanted of a partition until there are none.
+// fly begins the reads that are wanted of a partition, as many as may be under way.
+// The caller holds h.mu.
 //
 // The lowest offset goes first, so that readers who resume from many places
 // become one sweep over the log: those ahead wait until it reaches them, and
 // then go on together. Every fourth time it is the one that has waited longest,
 // so that whoever is far ahead is not starved by newcomers at the start.
-func (h *history) serve(p int32, c *cachedPartition) {
-	for {
-		h.mu.Lock()
-		offset, fl := c.pick()
+func (h *history) fly(p int32, c *cachedPartition) {
+	for len(c.flying) < partitionReaders {
+		offset, fl := c.pick(h.window(c), time.Now())
 		if fl == nil {
-			c.readers--
-			h.mu.Unlock()
+			if len(c.wanted) > 0 && len(c.flying) == 0 {
+				h.hold(p, c)
+			}
 			return
 		}
 		delete(c.wanted, offset)
-		h.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(h.f.background, historyMaxWait+h.f.cfg.RequestTimeout)
-		segs, err := h.read(ctx, p, offset)
-		cancel()
-
-		h.mu.Lock()
-		fl.segs, fl.err = segs, err
-		close(fl.done)
-		if err == nil {
-			h.store(c, segs)
-			c.answer(segs)
-		}
-		h.mu.Unlock()
+		c.flying = append(c.flying, offset)
+		size := c.fetchBytes
+		h.f.reads.Go(func() { h.serve(p, c, offset, fl, size) })
 	}
 }
 
-// pick chooses the next read, and forgets those that nobody wants.
-func (c *cachedPartition) pick() (int64, *flight) {
-	c.turn++
+// serve makes one read, for all who wait for what it brings.
+func (h *history) serve(p int32, c *cachedPartition, offset int64, fl *flight, size int32) {
+	ctx, cancel := context.WithTimeout(h.f.background, historyMaxWait+h.f.cfg.RequestTimeout)
+	defer cancel()
+	segs, sent, err := h.read(ctx, p, offset, size)
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.flying = slices.DeleteFunc(c.flying, func(o int64) bool { return o == offset })
+	if err != nil {
+		fl.finish(nil, err)
+	} else {
+		c.span, c.weight = segs[len(segs)-1].Moves[0].Next-offset, 0
+		for _, s := range segs {
+			c.weight += 2 * s.bytes.Load() // with a frame of each record
+		}
+		c.learnSize(segs, sent)
+		h.store(c, segs)
+		fl.finish(segs[0], nil)
+		c.answer(segs)
+	}
+	h.fly(p, c)
+}
+
+// pick chooses the next read: none that one under way will answer, as far as the
+// last tells, none that is further ahead of the sweep than the window, and none that
+// nobody waits for before those that somebody does. What readers left behind who
+// have gone is forgotten.
+func (c *cachedPartition) pick(window int64, now time.Time) (int64, *flight) {
 	var best int64
 	var fl *flight
+	fair := (c.turn+1)%4 == 0
 	for o, f := range c.wanted {
-		if f.waiters <= 0 {
+		if len(f.watchers) == 0 && now.Sub(f.since) > readPatience {
+			f.finish(nil, nil)
 			delete(c.wanted, o)
 			continue
 		}
-		if fl == nil || c.turn%4 != 0 && o < best || c.turn%4 == 0 && f.asked < fl.asked {
+		if slices.ContainsFunc(c.flying, func(from int64) bool { return from <= o && (c.span == 0 || o < from+c.span) }) {
+			continue
+		}
+		if fl == nil || f.before(fl, fair, o < best) {
 			best, fl = o, f
 		}
 	}
+	if fl == nil || !fair && best-c.sweep.rear(best, now) > window {
+		return 0, nil
+	}
+	c.turn++
 	return best, fl
+}
+
+// before reports whether a read begins before another.
+func (fl *flight) before(other *flight, fair, lower bool) bool {
+	switch {
+	case (len(fl.watchers) > 0) != (len(other.watchers) > 0):
+		return len(fl.watchers) > 0
+	case fair:
+		return fl.asked < other.asked
+	default:
+		return lower
+	}
+}
+
+// learnSize finds how much to ask for by what the last answer was compressed to.
+func (c *cachedPartition) learnSize(segs []*Segment, sent int) {
+	decoded := 0
+	for _, s := range segs {
+		decoded += s.decoded
+	}
+	if decoded > 0 && sent > 0 {
+		c.fetchBytes = int32(min(maxHistoryFetch, max(minHistoryFetch, int64(historyBytes)*int64(sent)/int64(decoded))))
+	}
 }
 
 // answer ends the waits that a read has answered on its way.
@@ -204,8 +314,7 @@ func (c *cachedPartition) answer(segs []*Segment) {
 	for o, fl := range c.wanted {
 		i := sort.Search(len(segs), func(i int) bool { return segs[i].Moves[0].Next > o })
 		if i < len(segs) && segs[i].Moves[0].From <= o {
-			fl.segs = segs[i:]
-			close(fl.done)
+			fl.finish(segs[i], nil)
 			delete(c.wanted, o)
 		}
 	}
@@ -223,11 +332,13 @@ func (h *history) slot(broker int32) chan struct{} {
 	return h.slots[broker]
 }
 
-func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, error) {
+// read fetches from one partition, and returns the segments and the bytes that the
+// broker sent.
+func (h *history) read(ctx context.Context, p int32, offset int64, size int32) (segs []*Segment, sent int, err error) {
 	h.g.mu.Lock()
 	if int(p) >= len(h.g.parts) {
 		h.g.mu.Unlock()
-		return nil, fmt.Errorf("partition %d: %w", p, kerr.UnknownTopicOrPartition)
+		return nil, 0, fmt.Errorf("partition %d: %w", p, kerr.UnknownTopicOrPartition)
 	}
 	leader, epoch := h.g.parts[p].leader, h.g.parts[p].leaderEpoch
 	h.g.mu.Unlock()
@@ -236,33 +347,33 @@ func (h *history) read(ctx context.Context, p int32, offset int64) ([]*Segment, 
 	case slot <- struct{}{}:
 		defer func() { <-slot }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("read partition %d at offset %d: too many reads wait for broker %d: %w", p, offset, leader, context.Cause(ctx))
+		return nil, 0, fmt.Errorf("read partition %d at offset %d: too many reads wait for broker %d: %w", p, offset, leader, context.Cause(ctx))
 	}
 	h.count.Add(1)
 	h.f.observer.HistoryRead(p)
 	answers, err := h.g.fetch(ctx, h.f.past, fetchRequest{
 		broker: leader, positions: []fetchPosition{{partition: p, offset: offset, leaderEpoch: epoch}},
-		minBytes: 1, maxBytes: historyFetchBytes, partitionBytes: historyFetchBytes, maxWait: historyMaxWait,
+		minBytes: 1, maxBytes: size, partitionBytes: size, maxWait: historyMaxWait, room: historyRoom,
 	})
 	if err != nil {
-		return nil, kafkaclient.WithFailure(err, h.f.connections.FailureOf(leader))
+		return nil, 0, kafkaclient.WithFailure(err, h.f.connections.FailureOf(leader))
 	}
 	if len(answers) != 1 {
-		return nil, fmt.Errorf("fetch partition %d at offset %d: the broker left it out", p, offset)
+		return nil, 0, fmt.Errorf("fetch partition %d at offset %d: the broker left it out", p, offset)
 	}
 	a := answers[0]
 	if errors.Is(a.err, kerr.OffsetOutOfRange) {
-		return nil, h.outOfRange(ctx, p, offset)
+		return nil, 0, h.outOfRange(ctx, p, offset)
 	}
 	if a.err != nil {
-		return nil, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, a.err)
+		return nil, 0, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, a.err)
 	}
 	if a.next <= offset {
-		return nil, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errNoProgress)
+		return nil, 0, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errNoProgress)
 	}
 	var b segmenter
 	b.add(p, offset, a.next, a.records)
-	return b.segments(), nil
+	return b.segments(), a.sent, nil
 }
 
 func (h *history) outOfRange(ctx context.Context, p int32, offset int64) error {

@@ -8,26 +8,51 @@ import (
 	"time"
 )
 
-// lagging is a partition that is read from Kafka, and when to try again after a
-// failure.
+// lagging is a partition that is read from Kafka.
 type lagging struct {
 	partition int32
-	retryAt   time.Time
-	fails     int
-	// slow counts the waits that were given up; the read, underWay, goes on
-	// meanwhile, and what came of it is looked at the next time: were it asked
-	// for anew, a failure that takes long to find out would never be learnt.
-	slow     int
+	// retryAt is when to try again after a failure, one of fails in a row.
+	retryAt time.Time
+	fails   int
+	// underWay is the read of the next records, since when it was waited for. It is
+	// kept until it is done: were it asked for anew, a failure that takes long to
+	// find out would never be learnt.
 	underWay *flight
+	since    time.Time
+	// slow: the read before took longer than readPatience.
+	slow bool
 }
 
-// How long a reader waits for one partition's old records before it turns to
-// the others: a broker that hangs must not hold up what the others have. The
-// read itself goes on, and is looked for again.
+// How long a reader waits for the old records of partitions before it turns to the
+// hot tail for the others: a broker that hangs must not hold up what the others
+// have.
 const (
 	readPatience = time.Second
 	slowPatience = 20 * time.Millisecond
 )
+
+const (
+	// readsAhead is how many partitions a reader waits for at once. What is read for
+	// it has to stay in the cache until it comes to it.
+	readsAhead = 4
+	// inARow is how many segments of one partition a reader takes before it turns to
+	// another.
+	inARow = 16
+)
+
+func (l *lagging) pending() bool { return l.underWay != nil && !l.underWay.isDone() }
+
+// heldFor returns how long to wait for nothing but this partition and its like.
+func (l *lagging) heldFor(now time.Time) time.Duration {
+	patience := readPatience
+	if l.slow {
+		patience = slowPatience
+	}
+	if !l.pending() {
+		return 0
+	}
+	return max(0, l.since.Add(patience).Sub(now))
+}
 
 // findBehind lists the partitions that must be read from Kafka before the hot
 // tail at seq continues them.
@@ -50,17 +75,36 @@ func (r *Reader) findBehind() {
 // Lagging reports whether the reader still reads older records from Kafka.
 func (r *Reader) Lagging() bool { return len(r.behind) > 0 }
 
-// dueBehind returns the place in behind of the partition to read next, or -1.
-// Partitions take turns.
+// dueBehind returns the place in behind of the partition to look at next, or -1: one
+// whose read is done, or is to begin. Partitions take turns.
 func (r *Reader) dueBehind(now time.Time) int {
+	waited := 0
+	for i := range r.behind {
+		if r.behind[i].heldFor(now) > 0 {
+			waited++
+		}
+	}
 	for i := range r.behind {
 		j := (i + r.turn) % len(r.behind)
-		if !r.behind[j].retryAt.After(now) {
+		l := &r.behind[j]
+		if !l.retryAt.After(now) && !l.pending() && (l.underWay != nil || waited < readsAhead) {
 			return j
 		}
 	}
 	return -1
 }
+
+// heldFor returns how long the reader waits for old records before it takes newer
+// ones of other partitions.
+func (r *Reader) heldFor(now time.Time) (d time.Duration) {
+	for i := range r.behind {
+		d = max(d, r.behind[i].heldFor(now))
+	}
+	return d
+}
+
+// mustRead reports whether old records come before the hot tail.
+func (r *Reader) mustRead(now time.Time) bool { return r.dueBehind(now) >= 0 || r.heldFor(now) > 0 }
 
 // retryIn returns how long until something that failed is tried again; 0 when
 // there is nothing.
@@ -71,8 +115,13 @@ func (r *Reader) retryIn(now time.Time) time.Duration {
 			d = left
 		}
 	}
-	for _, l := range r.behind {
-		sooner(l.retryAt)
+	for i := range r.behind {
+		switch l := &r.behind[i]; {
+		case !l.pending():
+			sooner(l.retryAt)
+		case l.heldFor(now) > 0:
+			sooner(now.Add(l.heldFor(now)))
+		}
 	}
 	if r.unresolved() {
 		sooner(r.askAt)
@@ -80,59 +129,84 @@ func (r *Reader) retryIn(now time.Time) time.Duration {
 	return d
 }
 
-// read takes one segment of a lagging partition from Kafka. A partition that
-// fails is tried again later and does not hold up the others.
-func (r *Reader) read(ctx context.Context) (Step, bool, error) {
-	i := r.dueBehind(time.Now())
-	if i < 0 {
-		return Step{}, false, nil
+// await waits until a read is done, something is due, or changed or ctx ends; it
+// returns ctx's cause.
+func (r *Reader) await(ctx context.Context, changed <-chan struct{}) error {
+	var reads []*flight
+	for i := range r.behind {
+		if r.behind[i].pending() {
+			reads = append(reads, r.behind[i].underWay)
+		}
 	}
-	r.turn++
-	p := r.behind[i].partition
+	if !r.g.history.watch(reads, r.wake) {
+		return nil
+	}
+	defer r.g.history.unwatch(reads, r.wake)
+	var due <-chan time.Time
+	if d := r.retryIn(time.Now()); d > 0 {
+		due = time.After(d)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-changed:
+	case <-r.g.ended:
+	case <-r.wake:
+	case <-due:
+	}
+	return nil
+}
+
+// letGo forgets what reads brought beyond what is being told: the cache has it, as
+// far as there is room. Who knows when this client will want it.
+func (r *Reader) letGo() {
+	for i := range r.behind {
+		if l := &r.behind[i]; l.underWay != nil && l.underWay.isDone() && l.underWay.err == nil {
+			l.underWay = nil
+		}
+	}
+}
+
+// read takes one segment of a lagging partition, or has it read from Kafka. A
+// partition that fails is tried again later and does not hold up the others.
+func (r *Reader) read(i int) (Step, bool, error) {
+	l := &r.behind[i]
+	p := l.partition
 	at, _ := r.g.ring.position(r.seq, p)
 	if r.cur[p] >= at {
 		r.behind = slices.Delete(r.behind, i, i+1)
 		return Step{}, false, nil
 	}
-	patience := readPatience
-	if r.behind[i].slow > 0 {
-		patience = slowPatience
+	seg, ok, err := l.underWay.result()
+	if !ok && !l.pending() {
+		l.underWay, l.since = r.g.history.ask(r, p, r.cur[p]), time.Now()
+		seg, ok, err = l.underWay.result()
 	}
-	wctx, cancel := context.WithTimeout(ctx, patience)
-	read := r.behind[i].underWay
-	if read == nil {
-		read = r.g.history.ask(p, r.cur[p])
-	}
-	seg, err := read.wait(wctx)
-	late := wctx.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
-	cancel()
-	if late {
-		r.behind[i].slow++
-		r.behind[i].underWay = read
-		r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].slow))
+	if !ok {
+		r.turn, r.row = r.turn+1, 0
 		return Step{}, false, nil
 	}
-	r.g.history.leave(read)
-	r.behind[i].slow, r.behind[i].underWay = 0, nil
+	l.slow, l.underWay = l.underWay.at.Sub(l.since) > readPatience, nil
+	if r.row++; r.row >= inARow {
+		r.turn, r.row = r.turn+1, 0
+	}
 	var retained *errRetained
 	var unreadable *errUnreadable
 	switch {
 	case err == nil:
-		r.behind[i].fails = 0
+		l.fails = 0
 		return r.takeHistory(i, seg, at)
-	case ctx.Err() != nil:
-		return Step{}, false, context.Cause(ctx)
 	case errors.As(err, &retained):
 		return r.gap(i, retained.start, GapRetention), true, nil
-	case errors.Is(err, errTruncated) && r.behind[i].fails+1 >= confirmTries:
+	case errors.Is(err, errTruncated) && l.fails+1 >= confirmTries:
 		// The live reader finds the same and ends the generation.
 		r.f.observer.PartitionError(p, err)
-	case errors.As(err, &unreadable) && r.behind[i].fails+1 >= confirmTries:
+	case errors.As(err, &unreadable) && l.fails+1 >= confirmTries:
 		return r.gap(i, unreadable.End, GapUnreadable), true, nil
 	}
 	r.f.observer.PartitionError(p, err)
-	r.behind[i].fails++
-	r.behind[i].retryAt = time.Now().Add(backoff(r.behind[i].fails))
+	l.fails++
+	l.retryAt = time.Now().Add(backoff(l.fails))
 	return Step{}, false, nil
 }
 

@@ -47,9 +47,8 @@ func TestAFullSegmentIsNotWaitedFor(t *testing.T) {
 		t.Errorf("segments of %v records, want %v", sizes, want)
 	}
 	<-asked
-	goOn <- struct{}{}
-
 	p.produce(t, 0, 1000, 300)
+	goOn <- struct{}{}
 	r.until("a full answer", func() bool { return r.count == 1006 })
 	p.produce(t, 0, 1, 10)
 	r.until("another, with nobody waiting before it", func() bool { return r.count == 1007 })

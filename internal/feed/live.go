@@ -21,8 +21,11 @@ const (
 	liveMaxWait        = 500 * time.Millisecond
 	liveMaxBytes       = 16 << 20
 	livePartitionBytes = 1 << 20
-	minBackoff         = 50 * time.Millisecond
-	maxBackoff         = 5 * time.Second
+	// liveRoom is when decoding an answer stops. Well-compressed text should not get
+	// there, since what is left over was sent in vain.
+	liveRoom   = 64 << 20
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
 	// unknownInterval is how often the positions of partitions that have none are
 	// asked for.
 	unknownInterval = 500 * time.Millisecond
@@ -176,7 +179,7 @@ func (s *supervisor) readBroker(ctx context.Context, broker int32, loop *brokerL
 		loop.asked()
 		rctx, cancel := context.WithTimeout(ctx, liveMaxWait+s.f.cfg.RequestTimeout)
 		answers, err := s.g.fetch(rctx, s.f.tail, fetchRequest{
-			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait,
+			broker: broker, positions: positions, minBytes: 1, maxBytes: liveMaxBytes, partitionBytes: livePartitionBytes, maxWait: liveMaxWait, room: liveRoom,
 		})
 		cancel()
 		if ctx.Err() != nil {

@@ -34,7 +34,11 @@ type Reader struct {
 	unchecked map[int32]struct{}
 	// behind lists partitions whose position lies before the hot tail at seq.
 	behind []lagging
-	turn   int
+	// turn is where to look next in behind, row how many segments of one partition
+	// came in a row.
+	turn, row int
+	// wake says that a read is done.
+	wake chan struct{}
 	// target holds the ends that CaughtUp waits for, unknown where the broker
 	// has not said; nil once it was said.
 	target []int64
@@ -98,7 +102,7 @@ func (r *Reader) TryNext() (step Step, ok, parked bool) {
 		return r.nextGeneration(), true, false
 	default:
 	}
-	if r.dueBehind(time.Now()) >= 0 {
+	if r.mustRead(time.Now()) {
 		return Step{}, false, false
 	}
 	for {
@@ -109,7 +113,7 @@ func (r *Reader) TryNext() (step Step, ok, parked bool) {
 		seg, held := r.g.ring.get(r.seq)
 		if !held {
 			r.jump()
-			if len(r.pending) > 0 || r.dueBehind(time.Now()) >= 0 {
+			if len(r.pending) > 0 || r.mustRead(time.Now()) {
 				return r.TryNext()
 			}
 			continue
@@ -134,13 +138,15 @@ func (r *Reader) TryNext() (step Step, ok, parked bool) {
 // Next returns the next step, reading from Kafka or waiting for new records as
 // needed. It returns ctx's cause when ctx ends.
 func (r *Reader) Next(ctx context.Context) (Step, error) {
+	defer r.letGo()
 	for {
 		step, ok, parked := r.TryNext()
 		if ok {
 			return step, nil
 		}
-		if !parked && r.dueBehind(time.Now()) >= 0 {
-			step, ok, err := r.read(ctx)
+		now := time.Now()
+		if i := r.dueBehind(now); !parked && i >= 0 {
+			step, ok, err := r.read(i)
 			if err != nil {
 				return Step{}, err
 			}
@@ -149,23 +155,16 @@ func (r *Reader) Next(ctx context.Context) (Step, error) {
 			}
 			continue
 		}
-		end, changed := r.g.ring.end()
-		if end != r.seq {
-			continue
+		var changed <-chan struct{}
+		if r.heldFor(now) == 0 {
+			end, ch := r.g.ring.end()
+			if end != r.seq || r.resolve(ctx) {
+				continue
+			}
+			changed = ch
 		}
-		if r.resolve(ctx) {
-			continue
-		}
-		var retry <-chan time.Time
-		if d := r.retryIn(time.Now()); d > 0 {
-			retry = time.After(d)
-		}
-		select {
-		case <-ctx.Done():
-			return Step{}, context.Cause(ctx)
-		case <-changed:
-		case <-r.g.ended:
-		case <-retry:
+		if err := r.await(ctx, changed); err != nil {
+			return Step{}, err
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (f *Feed) NewReader(ctx context.Context, start Start) (*Reader, error) {
 // newReader returns a reader of a generation, or an error that wraps
 // errAnotherTopic when that is over.
 func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Reader, error) {
-	r := &Reader{f: f, g: g, fromOldest: start.Cursor != nil || start.Earliest || start.SinceMS != nil}
+	r := &Reader{f: f, g: g, wake: make(chan struct{}, 1), fromOldest: start.Cursor != nil || start.Earliest || start.SinceMS != nil}
 	if err := f.learnPartitions(ctx, g, start.Cursor); err != nil {
 		return nil, err
 	}

@@ -176,8 +176,8 @@ func (s *session) work() {
 	}
 	for {
 		out.reset()
-		res := s.pull(&out)
-		if out.size > 0 && !s.write(out.bufs) {
+		var res pullResult
+		if !s.inTurn(&out, func() { res = s.pull(&out) }) {
 			return
 		}
 		switch res {

@@ -44,13 +44,14 @@ func (s *session) takeTime() bool {
 	step, err := s.reader.Next(ctx)
 	switch {
 	case err == nil:
-		if err := s.step(&out, step); err != nil {
-			s.unencodable(err)
-			s.close(closeInternal)
-			return true
-		}
-		s.progress(&out)
-		return out.size == 0 || s.write(out.bufs)
+		return s.inTurn(&out, func() {
+			if err := s.step(&out, step); err != nil {
+				s.unencodable(err)
+				s.close(closeInternal)
+				return
+			}
+			s.progress(&out)
+		})
 	case errors.Is(context.Cause(ctx), errKicked):
 		return true
 	case s.hub.ctx.Err() != nil:

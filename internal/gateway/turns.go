@@ -30,11 +30,15 @@ const (
 	// may have has free, and turnsTime in what time one more comes for each.
 	burstsPerConnection = 2
 	turnsTime           = 10 * time.Second
+	// leastTurns is what an address has that may have fewer connections: they are
+	// what bounds it then, and a person who reloads a page should not wait.
+	leastTurns = 50
 )
 
 // newTurns makes the turns of addresses that may have so many connections. As many
 // can be waiting, each for the ones before it.
 func newTurns(perIP int) *turns {
+	perIP = max(leastTurns, perIP)
 	each := turnsTime / time.Duration(perIP)
 	return &turns{each: each, burst: burstsPerConnection * perIP, longest: each * time.Duration(perIP), full: map[netip.Addr]time.Time{}}
 }

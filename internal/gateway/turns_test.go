@@ -7,6 +7,18 @@ import (
 	"time"
 )
 
+// Where an address may have few connections, whoever came back a few times waited for
+// seconds.
+func TestAFewSubscriptionsNeverWait(t *testing.T) {
+	t.Parallel()
+	turns, now, peer := newTurns(1), time.Now(), netip.MustParseAddr("192.0.2.1")
+	for i := range 100 {
+		if at := turns.next(peer, now); at != now {
+			t.Fatalf("subscription %d waits for %v", i, at.Sub(now))
+		}
+	}
+}
+
 func TestSubscriptionsTakeTurnsByAddress(t *testing.T) {
 	t.Parallel()
 	turns := newTurns(100)

@@ -3,5 +3,7 @@
 // sockets. Server and clients are processes of their own, so that the CPU time
 // of the server is its alone. Run it with
 //
-//	go test ./bench -run '^$' -bench . -benchtime 1x
+//	go test ./bench -run '^$' -bench . -benchtime 2x
+//
+// docs/performance.md has what came of it
 package bench

@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		serve(serveGateway)
 	case "bare":
 		serve(serveBare)
+	case "crowd":
+		serve(serveCrowd)
 	case "agent":
 		serve(serveAgent)
 	default:

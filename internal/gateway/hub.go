@@ -37,8 +37,7 @@ type hub struct {
 	filters feed.Filters
 	due     chan []*session
 	pace    pace
-	// catchUp is filled by sessions that catch up, see [session.inTurn].
-	catchUp chan struct{}
+	catchUp *catchUp
 
 	count atomic.Int64
 
@@ -64,7 +63,7 @@ func newHub(ctx context.Context, cfg Config, f *feed.Feed, log *slog.Logger, m *
 		cfg: cfg, feed: f, log: log, metrics: m, encode: newEncoder(cfg.Limits, m.recordFaults, log).segment, large: newLargeFrames(largeFramesBytes),
 		turns: newTurns(cfg.MaxConnectionsPerIP), ctx: ctx, began: time.Now(),
 		due:      make(chan []*session, 64),
-		catchUp:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		catchUp:  newCatchUp(),
 		sessions: map[*session]struct{}{},
 		groups:   map[*feed.Filter]*group{},
 		byThread: map[string]map[*group]struct{}{},

@@ -60,21 +60,6 @@ func (s *session) close(code CloseCode) {
 	s.kick()
 }
 
-// inTurn gathers frames and writes them. What takes no waiting is done by few
-// sessions at a time: hundreds that catch up would otherwise stand in line for the
-// processors before each record for those that have. It returns false after it ended
-// the session.
-func (s *session) inTurn(out *outbox, gather func()) bool {
-	written := false
-	func() {
-		s.hub.catchUp <- struct{}{}
-		defer func() { <-s.hub.catchUp }()
-		gather()
-		written = out.size == 0 || s.try != nil && s.writeNow(out)
-	}()
-	return written || s.write(out.bufs)
-}
-
 // write sends buffers, waiting for the client as long as it keeps taking
 // sliceBytes within the send timeout. It returns false after it ended the
 // session.

@@ -5,5 +5,5 @@
 //
 //	go test ./bench -run '^$' -bench . -benchtime 2x
 //
-// docs/performance.md has what came of it
+// docs/performance.md has what came of it.
 package bench

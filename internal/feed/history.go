@@ -166,9 +166,9 @@ func (e *errRetained) Error() string {
 // errTruncated says that the log ends before the offset asked for.
 var errTruncated = errors.New("the log ends before the position")
 
-// ask returns, for a reader, a read of the segment that covers the offset, under way or done. Its
-// errors are [errRetained], [errUnreadable], errTruncated, or a failure worth another
-// try.
+// ask returns, for a reader, a read of the segment that covers the offset, under way
+// or done. Its errors are [errRetained], [errUnreadable], errTruncated, or a failure
+// worth another try.
 func (h *history) ask(r *Reader, p int32, offset int64) *flight {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -220,7 +220,8 @@ const partitionReaders = 2
 // so that whoever is far ahead is not starved by newcomers at the start.
 func (h *history) fly(p int32, c *cachedPartition) {
 	for len(c.flying) < partitionReaders {
-		offset, fl := c.pick(h.window(c), time.Now())
+		now := time.Now()
+		offset, fl := c.pick(h.window(c, now), now)
 		if fl == nil {
 			if len(c.wanted) > 0 && len(c.flying) == 0 {
 				h.hold(p, c)

@@ -10,8 +10,9 @@ import (
 // the log is read once. Otherwise each would read it for itself, and the faster the
 // cache turns over, the more.
 type sweep struct {
-	// places is where readers last asked.
+	// places is where readers last asked, the last of them at last.
 	places map[*Reader]place
+	last   time.Time
 	// rearmost is the lowest of them, as of rearAt.
 	rearmost int64
 	rearAt   time.Time
@@ -36,7 +37,7 @@ const (
 
 // asked notes where a reader is.
 func (s *sweep) asked(r *Reader, offset int64, now time.Time) {
-	s.places[r] = place{offset, now}
+	s.places[r], s.last = place{offset, now}, now
 	if now.Sub(s.rearAt) > activeFor {
 		s.rear(offset, now) // forgets those who are gone
 	}
@@ -60,13 +61,13 @@ func (s *sweep) rear(at int64, now time.Time) int64 {
 // window returns how many offsets may lie between the first and the last reader of
 // a sweep: half of what the cache holds, shared by the partitions that are read. The
 // caller holds h.mu.
-func (h *history) window(c *cachedPartition) int64 {
+func (h *history) window(c *cachedPartition, now time.Time) int64 {
 	if c.span == 0 || c.weight == 0 {
 		return math.MaxInt64
 	}
 	swept := int64(0)
 	for _, other := range h.parts {
-		if len(other.sweep.places) > 0 {
+		if now.Sub(other.sweep.last) <= activeFor {
 			swept++
 		}
 	}

@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: help build test race lint fmt generate check test-kafka security cluster interop browser readme bench soak fuzz-short mutants faults attacks clean
+.PHONY: help build test race lint fmt generate check test-kafka security cluster interop browser readme bench model prove soak fuzz-short mutants faults attacks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,12 @@ readme: ## run the README's commands as they stand there
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+model: ## hold the stream to an oracle while everything fails, with the seeds of CI
+	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.first 1000 -model.steps 1500000
+
+prove: ## all that docs/proof.md names but the speed: half an hour
+	DASHSTREAM_CI_LANES="model mutants faults attacks fuzz kafka security cluster" .ci/run
 
 soak: ## play random scripts of the model test for SOAK, 10m by default
 	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.first 0 -model.time $(or $(SOAK),10m)

@@ -21,7 +21,8 @@ func TestSubscriptionsThatAreManyWait(t *testing.T) {
 	c := testkafka.Start(t, testkafka.Options{})
 	topic := c.Topic(t, 1)
 	fill(t, c, topic, 1, 3)
-	s := start(t, c, topic, func(cfg *gateway.Config) { cfg.MaxConnectionsPerIP = 20 })
+	s := start(t, c, topic, nil)
+	gateway.LimitSubscriptions(s.g, 40, 500*time.Millisecond)
 	w := testclient.Dial(t, s.URL, "dashstream.v1+json", nil)
 	for range 42 { // 40 at once, and two a second
 		caught := w.CaughtUp
@@ -29,7 +30,8 @@ func TestSubscriptionsThatAreManyWait(t *testing.T) {
 		w.Until("caught up", func() bool { return w.CaughtUp > caught })
 	}
 
-	few := start(t, c, topic, func(cfg *gateway.Config) { cfg.MaxConnectionsPerIP = 1 })
+	few := start(t, c, topic, nil)
+	gateway.LimitSubscriptions(few.g, 2, 10*time.Second)
 	conn, _, err := websocket.Dial(t.Context(), strings.Replace(few.URL, "http", "ws", 1)+"/ws", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -48,5 +48,11 @@ func FillLarge(g *Gateway) (waiting func() int, release func()) {
 	}, func() { f.release(l) }
 }
 
+// LimitSubscriptions lets every address begin a few subscriptions at once, and then
+// one each time. It is called before the gateway has clients.
+func LimitSubscriptions(g *Gateway, burst int, each time.Duration) {
+	g.hub.turns.burst, g.hub.turns.each = burst, each
+}
+
 // newTestMetrics are metrics that nobody scrapes.
 func newTestMetrics() *metrics { return newMetrics(prometheus.NewPedanticRegistry(), time.Now()) }

@@ -57,8 +57,8 @@ bench: ## run the benchmarks
 model: ## hold the stream to an oracle while everything fails, with the seeds of CI
 	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.first 1000 -model.steps 1500000
 
-prove: ## all that docs/proof.md names but the speed: half an hour
-	DASHSTREAM_CI_LANES="model mutants faults attacks fuzz kafka security cluster" .ci/run
+prove: ## all that docs/proof.md names but the speed: half an hour (needs Java 17 and Maven)
+	DASHSTREAM_CI_STRICT=1 DASHSTREAM_CI_LANES="model mutants faults attacks fuzz kafka security cluster" .ci/run
 
 soak: ## play random scripts of the model test for SOAK, 10m by default
 	$(GO) test ./e2e/model -run '^TestModel$$' -count=1 -v -timeout 0 -model.first 0 -model.time $(or $(SOAK),10m)

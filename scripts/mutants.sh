@@ -8,8 +8,7 @@
 #   MUTANT_TIMES=3 scripts/mutants.sh gap  each three times: caught every time, or by luck?
 #
 # A patch begins with "# bug: what is wrong" and "# tests: PACKAGE [go test
-# flags]". The model test takes scripts of new seeds, so it is given enough of
-# them. The caller's tree is read, with what is not committed, and never changed.
+# flags]". The model test plays the same scripts each time. The caller's tree is read, with what is not committed, and never changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -21,7 +21,7 @@ var (
 	closeNormal = CloseCode{1000, "closed by the client", false}
 	// closeRestart: the gateway stops or restarts.
 	closeRestart = CloseCode{4000, "restart", true}
-	// closeSlow: the client took nothing within the send timeout.
+	// closeSlow: the client's system took too little within the send timeout.
 	closeSlow = CloseCode{4001, "slow consumer", true}
 	// closeUnavailable: the stream cannot be read now.
 	closeUnavailable = CloseCode{4002, "stream unavailable", true}

@@ -86,7 +86,7 @@ func newMetrics(reg prometheus.Registerer, started time.Time) *metrics {
 		clockSkew:        counter("websocket_clock_skew_events_total", "Records whose producer time lies after the gateway's, left out of websocket_e2e_latency_ms."),
 		sendFailed:       counter("websocket_send_failed_total", "Sessions that ended because a write failed."),
 		sendTimeouts:     counter("websocket_send_timeout_total", "Writes that a client did not take within the send timeout."),
-		slow:             counter("websocket_slow_client_disconnects_total", "Sessions ended because the client took nothing within the send timeout. They resume without loss."),
+		slow:             counter("websocket_slow_client_disconnects_total", "Sessions ended because the client's system took too little within the send timeout. They resume without loss."),
 		rejected:         vec("websocket_rejected_connections_total", "Connections refused before a session began, by reason.", "reason", append(httpserve.Refusals(), "connections", "connections_per_ip", "unauthorized", "token_unknown", "origin", "not_ready", "stopping", "handshake")...),
 		controlOversized: counter("websocket_control_oversized_total", "Client frames above the size limit, refused before they were read."),
 		controlFailures:  counter("websocket_control_parse_failures_total", "Client frames and requests that were not valid."),

@@ -121,7 +121,7 @@ func (s *session) fail(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.hub.metrics.slow.Inc()
 		s.hub.metrics.sendTimeouts.Inc()
-		s.hub.log.Info("client took nothing within the send timeout", "peer", s.peer, "timeout", s.hub.cfg.SendTimeout)
+		s.hub.log.Info("client's system took too little within the send timeout", "peer", s.peer, "timeout", s.hub.cfg.SendTimeout)
 	} else if !s.left() {
 		s.hub.metrics.sendFailed.Inc()
 	}

@@ -106,8 +106,8 @@ func (r *Reader) heldFor(now time.Time) (d time.Duration) {
 // mustRead reports whether old records come before the hot tail.
 func (r *Reader) mustRead(now time.Time) bool { return r.dueBehind(now) >= 0 || r.heldFor(now) > 0 }
 
-// retryIn returns how long until something that failed is tried again; 0 when
-// there is nothing.
+// retryIn returns how long until something that failed is tried again, or a read has
+// been waited for long enough; 0 when there is nothing.
 func (r *Reader) retryIn(now time.Time) time.Duration {
 	d := time.Duration(0)
 	sooner := func(at time.Time) {
@@ -117,25 +117,26 @@ func (r *Reader) retryIn(now time.Time) time.Duration {
 	}
 	for i := range r.behind {
 		switch l := &r.behind[i]; {
-		case !l.pending():
+		case l.retryAt.After(now):
 			sooner(l.retryAt)
 		case l.heldFor(now) > 0:
 			sooner(now.Add(l.heldFor(now)))
 		}
 	}
-	if r.unresolved() {
+	if r.unresolved() && r.askAt.After(now) {
 		sooner(r.askAt)
 	}
 	return d
 }
 
 // await waits until a read is done, something is due, or changed or ctx ends; it
-// returns ctx's cause.
-func (r *Reader) await(ctx context.Context, changed <-chan struct{}) error {
+// returns ctx's cause. Nothing was due now: what has become due since, or done, is
+// seen all the same.
+func (r *Reader) await(ctx context.Context, now time.Time, changed <-chan struct{}) error {
 	var reads []*flight
 	for i := range r.behind {
-		if r.behind[i].pending() {
-			reads = append(reads, r.behind[i].underWay)
+		if read := r.behind[i].underWay; read != nil {
+			reads = append(reads, read)
 		}
 	}
 	if !r.g.history.watch(reads, r.wake) {
@@ -143,7 +144,7 @@ func (r *Reader) await(ctx context.Context, changed <-chan struct{}) error {
 	}
 	defer r.g.history.unwatch(reads, r.wake)
 	var due <-chan time.Time
-	if d := r.retryIn(time.Now()); d > 0 {
+	if d := r.retryIn(now); d > 0 {
 		due = time.After(d)
 	}
 	select {

@@ -163,7 +163,7 @@ func (r *Reader) Next(ctx context.Context) (Step, error) {
 			}
 			changed = ch
 		}
-		if err := r.await(ctx, changed); err != nil {
+		if err := r.await(ctx, now, changed); err != nil {
 			return Step{}, err
 		}
 	}

@@ -1,18 +1,15 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dashflow/dashstream/internal/testprocess"
 )
@@ -77,41 +74,5 @@ func TestTailIsStoppedWhileItConnects(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	if code := p.Stop(); code != 0 || strings.Contains(p.Errs.String(), "error") {
 		t.Errorf("exit code %d, want 0; it said:\n%s", code, p.Errs)
-	}
-}
-
-// A reader that has enough ends the tail, as head does, without a word about it.
-func TestTailEndsWithItsReader(t *testing.T) {
-	t.Parallel()
-	s := testprocess.Up(t, t.TempDir())
-	agent(producer(t, s.Kafka), "thread", 2000)
-	cmd := exec.CommandContext(t.Context(), testprocess.Binary(), "tail", "--brokers", s.Kafka, "--from", "earliest", "--output", "json")
-	cmd.Env = []string{"HOME=" + t.TempDir()}
-	errs := &testprocess.Buffer{}
-	cmd.Stderr = errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if first, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(first, `"thread_id":"thread"`) {
-		t.Errorf("%q, %v", first, err)
-	}
-	if err := out.Close(); err != nil {
-		t.Error(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	// It writes on, so it learns of the reader's end.
-	agent(producer(t, s.Kafka), "another", 2000)
-	select {
-	case <-ended:
-	case <-time.After(testprocess.Patience):
-		t.Fatal("the tail goes on without a reader")
-	}
-	if errs.String() != "" {
-		t.Errorf("it said: %s", errs)
 	}
 }

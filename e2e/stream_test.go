@@ -7,15 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream"
 	"github.com/dashflow/dashstream/dashstreampb"
@@ -255,57 +250,6 @@ func TestAGatewayRestartsBesideItsCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	testclient.Complete(t, w.records, testlog.Read(t, s.Kafka, topic).Counts()...)
-}
-
-func TestTailInAPipeAndOnInterrupt(t *testing.T) {
-	t.Parallel()
-	s := testprocess.Up(t, t.TempDir())
-	p := producer(t, s.Kafka)
-	agent(p, "alpha", 30)
-	agent(p, "beta", 30)
-	if err := p.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	sh := exec.Command("sh", "-c", testprocess.Binary()+" tail --brokers "+s.Kafka+" --from earliest --output json | head -n 3")
-	out, err := sh.Output()
-	if err != nil || len(parseLines(t, string(out))) != 3 {
-		t.Errorf("tail | head -n 3: %v %q", err, out)
-	}
-	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--thread", "alpha", "--type", "event", "-o", "json")
-	testprocess.Eventually(t, "tail prints", func() error {
-		if n := len(parseLines(t, tail.Out.String())); n != 32 {
-			return fmt.Errorf("%d lines, want 32", n)
-		}
-		return nil
-	})
-	if err := tail.Cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if code := tail.Wait(); code != 0 {
-		t.Errorf("tail ended with %d on Ctrl-C, want 0", code)
-	}
-	if tail.Errs.String() != "" {
-		t.Errorf("tail said %q", tail.Errs)
-	}
-	for _, l := range parseLines(t, tail.Out.String()) {
-		if l.ThreadID != "alpha" {
-			t.Errorf("--thread alpha let %q through", l.ThreadID)
-		}
-	}
-	all := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--no-follow")
-	if code := all.Wait(); code != 0 || strings.Count(all.Out.String(), "\n") != 64 || !strings.Contains(all.Out.String(), "GRAPH_START") {
-		t.Errorf("tail --no-follow ended with %d and printed %d lines", code, strings.Count(all.Out.String(), "\n"))
-	}
-	// Nothing of this joined a group or committed.
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.Kafka))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	groups, err := kadm.NewClient(cl).ListGroups(t.Context())
-	if err != nil || len(groups) > 0 {
-		t.Errorf("groups %v, error %v, want none", groups.Groups(), err)
-	}
 }
 
 func TestMistakesAtTheStartAreNamed(t *testing.T) {

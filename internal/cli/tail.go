@@ -98,6 +98,7 @@ func (c *tailCommand) run(ctx context.Context, p *Process) error {
 	reading.Go(func() {
 		watchReading(fctx, f.Ready, t.note, func(err error) error { return c.Kafka.Explain(kafkaclient.OpConsume, err) }, failed)
 	})
+	reading.Go(func() { watchOutput(fctx, p.Stdout, failed) })
 	if t.start, t.live, err = c.From.begin(ctx, f, began); err == nil {
 		err = t.run(readable, f)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -42,7 +41,9 @@ func TestModel(t *testing.T) {
 		return
 	case *seedFlag != 0:
 		sc := newScript(*seedFlag, defaultSize)
-		report(t, sc, runScript(t, sc), true)
+		var found verdicts
+		found.add(report(t, sc, runScript(t, sc), true))
+		found.tell(t)
 		return
 	}
 	var mu sync.Mutex
@@ -69,13 +70,14 @@ func TestModel(t *testing.T) {
 		next++
 		return next - 1
 	}
+	var found verdicts
 	var players sync.WaitGroup
 	for range 2 {
 		players.Go(func() {
 			for more() && !t.Failed() {
 				sc := newScript(seed(), defaultSize)
 				r := runScript(t, sc)
-				report(t, sc, r, true)
+				found.add(report(t, sc, r, true))
 				mu.Lock()
 				scripts++
 				sum.Frames, sum.Records, sum.Log, sum.VirtualMs = sum.Frames+r.Frames, sum.Records+r.Records, sum.Log+r.Log, sum.VirtualMs+r.VirtualMs
@@ -86,34 +88,7 @@ func TestModel(t *testing.T) {
 	players.Wait()
 	fmt.Printf("model: %d scripts in %v: clients took %d frames and applied %d records, of a log of %d; %v of fake time\n",
 		scripts, time.Since(began).Round(time.Second), sum.Frames, sum.Records, sum.Log, time.Duration(sum.VirtualMs)*time.Millisecond)
-}
-
-// report says what was violated, and by how short a script it can be shown.
-func report(t *testing.T, sc script, r result, cut bool) {
-	if len(r.Violations) == 0 {
-		t.Logf("seed %d: %d frames, %d records of a log of %d", sc.Seed, r.Frames, r.Records, r.Log)
-		return
-	}
-	for _, v := range r.Violations {
-		t.Errorf("seed %d: %s", sc.Seed, v)
-	}
-	if !cut || *shrinkFlag <= 0 {
-		return
-	}
-	s := &shrinker{until: time.Now().Add(*shrinkFlag), fails: func(c script) bool {
-		for range 3 {
-			if len(runScript(t, c).Violations) > 0 {
-				return true
-			}
-		}
-		return false
-	}}
-	short := s.shrink(sc)
-	file := filepath.Join(os.TempDir(), fmt.Sprintf("dashstream-model-%d.json", sc.Seed))
-	if err := os.WriteFile(file, []byte(short.String()), 0o600); err != nil {
-		t.Error(err)
-	}
-	t.Errorf("seed %d: a script of %d parts, where there were %d, is in %s:\n%s", sc.Seed, short.weight(), sc.weight(), file, short)
+	found.tell(t)
 }
 
 // TestPlay plays one script in this process: for TestModel, which starts it,

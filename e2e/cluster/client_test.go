@@ -83,13 +83,39 @@ func (w *world) newResidents() {
 	}
 }
 
+// newAway connects clients that are to leave before something happens; they are not
+// among w.clients until they rejoin.
+func (w *world) newAway() (away []*client) {
+	w.t.Helper()
+	for i, kind := range []string{protoKind, jsonKind, sseKind} {
+		c := &client{name: "away " + kind, kind: kind, gateway: i}
+		w.begin(c)
+		away = append(away, c)
+	}
+	return away
+}
+
 func (w *world) connect(c *client) {
+	w.begin(c)
+	w.clients = append(w.clients, c)
+}
+
+func (w *world) begin(c *client) {
 	c.w, c.chance = w, rand.New(rand.NewPCG(w.chance.Uint64(), 1))
 	c.position, c.seen = map[int32]int64{}, map[int32][]sighting{}
+	w.t.Cleanup(c.leave)
+	c.enter()
+}
+
+// rejoin connects a client that has left, which goes on where it was.
+func (w *world) rejoin(c *client) {
+	w.clients = append(w.clients, c)
+	c.enter()
+}
+
+func (c *client) enter() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
-	w.t.Cleanup(c.leave)
-	w.clients = append(w.clients, c)
 	c.running.Go(func() { c.run(ctx) })
 }
 

@@ -35,9 +35,8 @@ func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
 		w.open()
 	}
 	w.newClients()
-	// Clients that stay: one that comes to another gateway when the log has grown
-	// past its cursor again is not told.
-	busy.newResidents()
+	away := w.newAway()
+	busy.newClients()
 	busy.newAgents(2)
 	busy.awaitProgress(100)
 
@@ -59,6 +58,10 @@ func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
 			w.eventually("every client has what will be cut", func() error { return c.reached(ends) })
 		}
 	}
+	for _, c := range away {
+		w.eventually("those who go away have it too", func() error { return c.reached(w.ends()) })
+		c.leave()
+	}
 	t.Logf("kill node %d, which has everything, and start node %d, which lacks the last records", first, lacking)
 	c.Kill(t, first)
 	c.Start(t, lacking)
@@ -69,6 +72,10 @@ func theLogIsCut(t *testing.T, c *testkafka.Cluster) {
 		}
 	}
 	w.write(writer, 40) // beyond where the clients had been
+	for _, c := range away {
+		w.rejoin(c) // by its offsets, nothing shows
+		w.eventually("who was away is told to start over", func() error { return c.isReset(1) })
+	}
 	c.Start(t, first)
 	c.AwaitInSync(t, w.topic)
 	w.write(writer, 10)

@@ -23,13 +23,15 @@ type life struct {
 	streamID string
 	// start is where each partition began for this client, at its cursor.
 	start, at map[int32]int64
-	seen      map[int32][]seen
-	gaps      map[int32][]*streampb.Gap
+	// epochs are the leader epochs that came with at.
+	epochs map[int32]*int32
+	seen   map[int32][]seen
+	gaps   map[int32][]*streampb.Gap
 }
 
 // clone copies all that changes; what is appended to one is not seen by the other.
 func (l life) clone() life {
-	c := life{streamID: l.streamID, start: maps.Clone(l.start), at: maps.Clone(l.at), seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
+	c := life{streamID: l.streamID, start: maps.Clone(l.start), at: maps.Clone(l.at), epochs: maps.Clone(l.epochs), seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
 	for p, s := range l.seen {
 		c.seen[p] = slices.Clip(s)
 		l.seen[p] = slices.Clip(s)
@@ -60,7 +62,7 @@ func (s state) cursor() *streampb.Cursor {
 	l := s[len(s)-1]
 	c := &streampb.Cursor{StreamId: l.streamID}
 	for p, o := range l.at {
-		c.Partitions = append(c.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: &o})
+		c.Partitions = append(c.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: &o, LeaderEpoch: l.epochs[p]})
 	}
 	return c
 }

@@ -154,6 +154,9 @@ func eventID(cur *streampb.Cursor) string {
 	parts := make([]string, len(cur.GetPartitions()))
 	for i, p := range cur.GetPartitions() {
 		parts[i] = fmt.Sprintf("%d=%d", p.GetPartition(), p.GetNextOffset())
+		if p.LeaderEpoch != nil {
+			parts[i] += fmt.Sprintf("@%d", p.GetLeaderEpoch())
+		}
 	}
 	return cur.GetStreamId() + ":" + strings.Join(parts, ",")
 }
@@ -165,12 +168,20 @@ func parseEventID(id string) (*streampb.Cursor, error) {
 	}
 	cur := &streampb.Cursor{StreamId: stream}
 	for position := range strings.SplitSeq(positions, ",") {
-		var p int32
+		var p, epoch int32
 		var o int64
+		at := &streampb.PartitionOffset{Partition: &p, NextOffset: &o}
+		position, after, known := strings.Cut(position, "@")
 		if _, err := fmt.Sscanf(position, "%d=%d", &p, &o); err != nil {
 			return nil, fmt.Errorf("event id %q: %w", id, err)
 		}
-		cur.Partitions = append(cur.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: &o})
+		if known {
+			if _, err := fmt.Sscanf(after, "%d", &epoch); err != nil {
+				return nil, fmt.Errorf("event id %q: %w", id, err)
+			}
+			at.LeaderEpoch = &epoch
+		}
+		cur.Partitions = append(cur.Partitions, at)
 	}
 	return cur, nil
 }

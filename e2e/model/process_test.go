@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,8 +57,26 @@ func runScript(t testing.TB, sc script) result {
 	return result{Violations: []string{fmt.Sprintf("%s: %v\n%s", what, err, digest(string(out)))}}
 }
 
-// digest keeps of a dump what tells most: its beginning.
+// digest keeps of a dump what tells most: its beginning, what ran or could run in it,
+// and of goroutines that wait the first of each place.
 func digest(out string) string {
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	return strings.Join(lines[:min(len(lines), 60)], "\n")
+	parts := strings.Split(strings.TrimSpace(out), "\n\n")
+	var busy, waiting []string
+	seen := map[string]bool{}
+	for _, part := range parts[1:] {
+		head, stack, _ := strings.Cut(part, "\n")
+		if strings.Contains(head, " gp=") && !strings.Contains(part, "dashstream/") {
+			continue // of the runtime
+		}
+		place, _, _ := strings.Cut(stack[max(0, strings.Index(stack, "dashstream/")):], "(")
+		switch {
+		case strings.Contains(head, "[run"):
+			busy = append(busy, part)
+		case !seen[place]:
+			seen[place] = true
+			waiting = append(waiting, part)
+		}
+	}
+	lines := strings.Split(strings.Join(slices.Concat(parts[:1], busy, waiting), "\n\n"), "\n")
+	return strings.Join(lines[:min(len(lines), 300)], "\n")
 }

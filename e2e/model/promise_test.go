@@ -65,7 +65,7 @@ func (c *client) subscribed(cur *streampb.Cursor) {
 				c.fail("subscribed at partition %d offset %d, asked for %d", p.GetPartition(), p.GetNextOffset(), at)
 			}
 			if !known {
-				c.begin(l, p.GetPartition(), p.GetNextOffset())
+				c.begin(l, p)
 			}
 		}
 		return
@@ -79,11 +79,18 @@ func (c *client) subscribed(cur *streampb.Cursor) {
 	}
 }
 
+// put takes a position over: the epoch belongs to the offset, as docs/protocol.md has
+// it.
+func (l life) put(p *streampb.PartitionOffset) {
+	l.at[p.GetPartition()], l.epochs[p.GetPartition()] = p.GetNextOffset(), p.LeaderEpoch
+}
+
 // newLife begins at a cursor.
 func (c *client) newLife(cur *streampb.Cursor) life {
-	l := life{streamID: cur.GetStreamId(), start: map[int32]int64{}, at: map[int32]int64{}, seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
+	l := life{streamID: cur.GetStreamId(), start: map[int32]int64{}, at: map[int32]int64{}, epochs: map[int32]*int32{}, seen: map[int32][]seen{}, gaps: map[int32][]*streampb.Gap{}}
 	for _, p := range cur.GetPartitions() {
-		l.start[p.GetPartition()], l.at[p.GetPartition()] = p.GetNextOffset(), p.GetNextOffset()
+		l.start[p.GetPartition()] = p.GetNextOffset()
+		l.put(p)
 	}
 	c.state = append(c.state, l)
 	return l
@@ -92,8 +99,10 @@ func (c *client) newLife(cur *streampb.Cursor) life {
 // begin adds a partition that the client did not know. It begins at its oldest
 // record; but for a client that wants what is new, one that the gateway could
 // not read when it began begins at what came since.
-func (c *client) begin(l life, p int32, at int64) {
-	l.start[p], l.at[p] = at, at
+func (c *client) begin(l life, from *streampb.PartitionOffset) {
+	p, at := from.GetPartition(), from.GetNextOffset()
+	l.start[p] = at
+	l.put(from)
 	g := c.w.byStream(l.streamID)
 	if g == nil || p >= g.partitions() {
 		return
@@ -220,13 +229,13 @@ func (c *client) merge(cur *streampb.Cursor, last map[int32]int64) {
 		at, known := l.at[p.GetPartition()]
 		if !known {
 			at = p.GetNextOffset()
-			c.begin(l, p.GetPartition(), at)
+			c.begin(l, p)
 		}
 		if p.GetNextOffset() < at {
 			c.fail("partition %d: the cursor goes back from %d to %d", p.GetPartition(), at, p.GetNextOffset())
 			return
 		}
-		l.at[p.GetPartition()] = p.GetNextOffset()
+		l.put(p)
 	}
 	for p, o := range last {
 		if l.at[p] <= o {

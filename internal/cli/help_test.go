@@ -48,7 +48,7 @@ func TestHelpTellsAllowedAndDefault(t *testing.T) {
 	t.Parallel()
 	for command, want := range map[string][]string{
 		"tail": {
-			"--from=WHERE Where to begin. (now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...); default: now)",
+			"--from=WHERE Where to begin. (now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset@epoch,...); default: now)",
 			"--output=FORMAT text for people, json for programs. (text, json; default: text)",
 			"execution_trace)", "(a whole number, 0 or more; 0 means never; default: 0)",
 			"The records of a thread, and all of one partition, come in the order of the log.", "the exit code is 4",

@@ -23,7 +23,7 @@ import (
 
 // tailCommand prints the log as it grows.
 type tailCommand struct {
-	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin." allowed:"now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset,...)"`
+	From     tailStart `name:"from" placeholder:"WHERE" default:"now" help:"Where to begin." allowed:"now, earliest, a time (RFC 3339), a time ago (10m), or a cursor (stream:partition=offset@epoch,...)"`
 	Thread   []string  `name:"thread" placeholder:"ID" sep:"none" help:"Only this thread; may be given several times."`
 	Tenant   []string  `name:"tenant" placeholder:"ID" sep:"none" help:"Only this tenant; may be given several times."`
 	Type     msgTypes  `name:"type" placeholder:"TYPE" help:"Only this message type; may be given several times."`

@@ -84,7 +84,7 @@ func FuzzBatches(f *testing.F) {
 				at = r.Offset + 1
 			}
 			var b segmenter
-			b.add(0, from, got.next, got.records)
+			b.add(got)
 			covered := from
 			var peeker wire.Peeker
 			for _, seg := range b.segments() {

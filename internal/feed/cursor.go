@@ -18,6 +18,29 @@ import (
 type Cursor struct {
 	StreamID string
 	Offsets  map[int32]int64
+	// Epochs holds, where known, the epoch of the leader that wrote what lies before
+	// the offset (KIP-320), or a later one whose log held all of it. By it a log that
+	// was cut is told from one that only grew.
+	Epochs map[int32]int32
+}
+
+// Epoch returns the leader epoch of a partition, -1 where not known.
+func (c Cursor) Epoch(p int32) int32 {
+	if e, ok := c.Epochs[p]; ok {
+		return e
+	}
+	return -1
+}
+
+// SetEpoch notes a leader epoch, which may be -1 for not known.
+func (c *Cursor) SetEpoch(p, epoch int32) {
+	if epoch < 0 {
+		return
+	}
+	if c.Epochs == nil {
+		c.Epochs = make(map[int32]int32, len(c.Offsets))
+	}
+	c.Epochs[p] = epoch
 }
 
 // StreamID names the stream of offsets of one topic incarnation: it changes
@@ -38,18 +61,28 @@ const (
 	// it would outgrow the headers that proxies and servers take.
 	listedPartitions = 128
 	packedMark       = '~'
+	epochMark        = '@'
 )
 
-// String gives the text form of a cursor, "stream:partition=offset,…", with the
-// partitions in ascending order; above 128 partitions "stream:~" and a packed form
-// of the same in base64url, a third as long. It is the id of server-sent events.
+// String gives the text form of a cursor, "stream:partition=offset@epoch,…", with the
+// partitions in ascending order and without "@epoch" where that is not known; above 128
+// partitions "stream:~" and a packed form of the same in base64url, a third as long, or
+// "stream:~~" where it holds epochs. It is the id of server-sent events.
 func (c Cursor) String() string {
 	parts := slices.Sorted(maps.Keys(c.Offsets))
-	b := make([]byte, 0, len(c.StreamID)+2+8*len(parts))
+	b := make([]byte, 0, len(c.StreamID)+3+10*len(parts))
 	b = append(b, c.StreamID...)
 	b = append(b, ':')
 	if len(parts) > listedPartitions {
-		return string(base64.RawURLEncoding.AppendEncode(append(b, packedMark), c.pack(parts)))
+		b = append(b, packedMark)
+		if len(c.Epochs) > 0 {
+			packed := c.pack(parts, true)
+			// Rather none of the epochs than a cursor that is too long to come back.
+			if len(b)+1+base64.RawURLEncoding.EncodedLen(len(packed)) <= maxCursorText {
+				return string(base64.RawURLEncoding.AppendEncode(append(b, packedMark), packed))
+			}
+		}
+		return string(base64.RawURLEncoding.AppendEncode(b, c.pack(parts, false)))
 	}
 	for i, p := range parts {
 		if i > 0 {
@@ -58,14 +91,18 @@ func (c Cursor) String() string {
 		b = strconv.AppendInt(b, int64(p), 10)
 		b = append(b, '=')
 		b = strconv.AppendInt(b, c.Offsets[p], 10)
+		if e, ok := c.Epochs[p]; ok {
+			b = append(b, epochMark)
+			b = strconv.AppendInt(b, int64(e), 10)
+		}
 	}
 	return string(b)
 }
 
 // pack gives the partitions as runs of consecutive ones: how many are left out
-// before the run, how many are in it, and the offset of each, all as unsigned
-// varints.
-func (c Cursor) pack(parts []int32) []byte {
+// before the run, how many are in it, and of each the offset and, if asked for, the
+// epoch and 1, or 0; all as unsigned varints.
+func (c Cursor) pack(parts []int32, epochs bool) []byte {
 	b := make([]byte, 0, 6*len(parts))
 	after := int32(0)
 	for len(parts) > 0 {
@@ -77,6 +114,9 @@ func (c Cursor) pack(parts []int32) []byte {
 		b = binary.AppendUvarint(b, uint64(n))
 		for _, p := range parts[:n] {
 			b = binary.AppendUvarint(b, uint64(c.Offsets[p]))
+			if epochs {
+				b = binary.AppendUvarint(b, uint64(c.Epoch(p)+1))
+			}
 		}
 		after, parts = parts[n-1]+1, parts[n:]
 	}
@@ -86,7 +126,7 @@ func (c Cursor) pack(parts []int32) []byte {
 var errPacked = errors.New("cursor: the packed form is not whole, or not as it was given")
 
 // unpack is the inverse of pack.
-func (c Cursor) unpack(text string) error {
+func (c *Cursor) unpack(text string, epochs bool) error {
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return errPacked
@@ -113,6 +153,13 @@ func (c Cursor) unpack(text string) error {
 				return errPacked
 			}
 			c.Offsets[int32(p)] = int64(o)
+			if epochs {
+				e := next()
+				if e > math.MaxInt32+1 {
+					return errPacked
+				}
+				c.SetEpoch(int32(p), int32(int64(e)-1))
+			}
 			p++
 		}
 	}
@@ -127,14 +174,15 @@ func ParseCursor(s string) (Cursor, error) {
 	}
 	id, list, ok := strings.Cut(s, ":")
 	if !ok || id == "" {
-		return Cursor{}, fmt.Errorf("cursor %q: want stream:partition=offset,…", clip(s))
+		return Cursor{}, fmt.Errorf("cursor %q: want stream:partition=offset@epoch,…", clip(s))
 	}
 	c := Cursor{StreamID: id, Offsets: make(map[int32]int64)}
 	if list == "" {
 		return c, nil
 	}
 	if list[0] == packedMark {
-		if err := c.unpack(list[1:]); err != nil {
+		list, epochs := strings.CutPrefix(list[1:], string(packedMark))
+		if err := c.unpack(list, epochs); err != nil {
 			return Cursor{}, err
 		}
 		if c.String() != s { // one text for each cursor
@@ -145,8 +193,9 @@ func ParseCursor(s string) (Cursor, error) {
 	for part := range strings.SplitSeq(list, ",") {
 		ps, os, ok := strings.Cut(part, "=")
 		if !ok {
-			return Cursor{}, fmt.Errorf("cursor: %q: want partition=offset", clip(part))
+			return Cursor{}, fmt.Errorf("cursor: %q: want partition=offset or partition=offset@epoch", clip(part))
 		}
+		os, es, hasEpoch := strings.Cut(os, string(epochMark))
 		p, err := parseCanonical(ps, 31)
 		if err != nil {
 			return Cursor{}, fmt.Errorf("cursor: partition %w", err)
@@ -159,6 +208,13 @@ func ParseCursor(s string) (Cursor, error) {
 			return Cursor{}, fmt.Errorf("cursor: partition %d is listed twice", p)
 		}
 		c.Offsets[int32(p)] = o
+		if hasEpoch {
+			e, err := parseCanonical(es, 31)
+			if err != nil {
+				return Cursor{}, fmt.Errorf("cursor: leader epoch of partition %d: %w", p, err)
+			}
+			c.SetEpoch(int32(p), int32(e))
+		}
 	}
 	return c, nil
 }

@@ -36,17 +36,8 @@ func (s *supervisor) prove(ctx context.Context, broker int32, positions []fetchP
 	loop.asked()
 	rctx, cancel := context.WithTimeout(ctx, s.f.cfg.RequestTimeout)
 	defer cancel()
-	ends, err := s.g.epochEnds(rctx, s.f.tail, broker, positions)
+	ends, err := s.f.epochEnds(rctx, s.g, s.f.tail, broker, positions)
 	if ctx.Err() != nil {
-		return
-	}
-	if err != nil && !kgo.IsRetryableBrokerErr(err) && rctx.Err() == nil {
-		// A broker that does not know the question: offsets are all there is.
-		s.f.log.Warn("a new leader cannot be asked whether it holds what was read", "broker", broker, "error", err)
-		for _, pos := range positions {
-			s.g.proven(pos)
-		}
-		loop.answered()
 		return
 	}
 	if err != nil {
@@ -59,9 +50,6 @@ func (s *supervisor) prove(ctx context.Context, broker int32, positions []fetchP
 		switch {
 		case !ok:
 			s.g.fail(pos.partition, pos.offset, fmt.Errorf("ask broker %d where epoch %d ends: it left the partition out", broker, pos.lastEpoch))
-		case errors.Is(end.err, kerr.TopicAuthorizationFailed), errors.Is(end.err, kerr.ClusterAuthorizationFailed):
-			// Brokers before Kafka 2.3 answer only other brokers.
-			s.g.proven(pos)
 		case end.err != nil:
 			s.f.observer.PartitionError(pos.partition, end.err)
 			s.g.fail(pos.partition, pos.offset, fmt.Errorf("ask broker %d where epoch %d ends: %w", broker, pos.lastEpoch, end.err))
@@ -82,7 +70,8 @@ type epochEnd struct {
 	err    error
 }
 
-func (g *generation) epochEnds(ctx context.Context, cl *kgo.Client, broker int32, positions []fetchPosition) (map[int32]epochEnd, error) {
+// epochEnds asks a broker where the last epochs of positions end in its log.
+func (f *Feed) epochEnds(ctx context.Context, g *generation, cl *kgo.Client, broker int32, positions []fetchPosition) (map[int32]epochEnd, error) {
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.ReplicaID = -1
 	t := kmsg.NewOffsetForLeaderEpochRequestTopic()
@@ -94,16 +83,28 @@ func (g *generation) epochEnds(ctx context.Context, cl *kgo.Client, broker int32
 	}
 	req.Topics = append(req.Topics, t)
 	kresp, err := cl.Broker(int(broker)).RetriableRequest(ctx, req)
-	if err != nil {
+	out := make(map[int32]epochEnd, len(positions))
+	switch {
+	case err != nil && !kgo.IsRetryableBrokerErr(err) && ctx.Err() == nil:
+		// A broker that does not know the question: offsets are all there is.
+		f.log.Warn("a leader cannot be asked whether it holds what was read", "broker", broker, "error", err)
+		for _, pos := range positions {
+			out[pos.partition] = epochEnd{offset: -1}
+		}
+		return out, nil
+	case err != nil:
 		return nil, fmt.Errorf("ask broker %d where epochs end: %w", broker, err)
 	}
-	out := make(map[int32]epochEnd, len(positions))
 	for _, t := range kresp.(*kmsg.OffsetForLeaderEpochResponse).Topics {
 		if t.Topic != g.topic {
 			continue
 		}
 		for _, p := range t.Partitions {
-			out[p.Partition] = epochEnd{offset: p.EndOffset, err: kerr.ErrorForCode(p.ErrorCode)}
+			end := epochEnd{offset: p.EndOffset, err: kerr.ErrorForCode(p.ErrorCode)}
+			if errors.Is(end.err, kerr.TopicAuthorizationFailed) || errors.Is(end.err, kerr.ClusterAuthorizationFailed) {
+				end = epochEnd{offset: -1} // brokers before Kafka 2.3 answer only other brokers
+			}
+			out[p.Partition] = end
 		}
 	}
 	return out, nil
@@ -114,9 +115,14 @@ func (g *generation) cut(pos fetchPosition, end int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.parts[pos.partition]
-	// Unknown is no evidence, nor is an end of 0 in a log that begins later: some
-	// brokers say that of a log that retention has emptied.
-	return p.next == pos.offset && end >= 0 && end < pos.offset && (end > 0 || p.logStart <= 0)
+	return p.next == pos.offset && p.lacks(pos.offset, end)
+}
+
+// lacks reports whether a log lacks what lies before an offset, if the epoch in which
+// it was written ends there. Unknown is no evidence, nor is an end of 0 in a log that
+// begins later: some brokers say that of a log that retention has emptied.
+func (p *partition) lacks(offset, end int64) bool {
+	return end >= 0 && end < offset && (end > 0 || p.logStart <= 0)
 }
 
 // proven lets reading go on, unless the leader changed again.

@@ -124,6 +124,7 @@ type Feed struct {
 	endsOnce     coalesced[ends]
 	lookOnce     coalesced[ResetReason]
 	identityOnce coalesced[[16]byte]
+	proveOnce    coalesced[struct{}]
 
 	mu       sync.Mutex
 	lastErr  error
@@ -183,6 +184,7 @@ func New(cfg Config, deps Deps) (*Feed, error) {
 		return ends{of: g, list: list}, err
 	}
 	f.identityOnce.fn = func() ([16]byte, error) { return f.identity(f.background) }
+	f.proveOnce.fn = f.prove
 	f.lookOnce.fn = func() (ResetReason, error) { return f.refresh(f.background, f.gen.Load()) }
 	return f, nil
 }
@@ -193,6 +195,7 @@ func (f *Feed) Close() {
 	f.endsOnce.wait()
 	f.lookOnce.wait()
 	f.identityOnce.wait()
+	f.proveOnce.wait()
 	f.reads.Wait()
 	f.tail.Close()
 	f.past.Close()
@@ -369,12 +372,12 @@ func (f *Feed) beat() {
 // ends are the high watermarks of a generation.
 type ends struct {
 	of   *generation
-	list map[int32]int64
+	list map[int32]listed
 }
 
 // ends lists the high watermark of every partition of a generation as it is
 // after the call began. Callers that come together share one request.
-func (f *Feed) ends(ctx context.Context, g *generation) (map[int32]int64, error) {
+func (f *Feed) ends(ctx context.Context, g *generation) (map[int32]listed, error) {
 	e, err := f.endsOnce.do(ctx)
 	if e.of != g {
 		return nil, cmp.Or(err, errAnotherTopic)
@@ -391,7 +394,7 @@ func (f *Feed) endsBelow(ctx context.Context, g *generation, p int32, offset int
 		switch {
 		case !ok:
 			return false, err
-		case end >= offset:
+		case end.offset >= offset:
 			return false, nil
 		case try == confirmTries:
 			return true, nil
@@ -410,7 +413,7 @@ const startTries = 6
 
 // retried asks a few times for what a client waits for, until there is at least
 // a part of it.
-func retried(ctx context.Context, ask func() (map[int32]int64, error)) (map[int32]int64, error) {
+func retried(ctx context.Context, ask func() (map[int32]listed, error)) (map[int32]listed, error) {
 	for try := 1; ; try++ {
 		v, err := ask()
 		if len(v) > 0 || try == startTries || errors.Is(err, errAnotherTopic) {

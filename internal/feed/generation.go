@@ -32,6 +32,7 @@ type generation struct {
 	batchMemory int64
 	ring        *ring
 	history     *history
+	proofs      *proofs
 
 	mu    sync.Mutex
 	parts []*partition
@@ -145,6 +146,7 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	g := &generation{
 		topic: f.cfg.Topic, topicID: st.id, streamID: StreamID(st.clusterID, f.cfg.Topic, st.id), reason: reason,
 		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]beginning{}, began: began.UnixMilli(),
+		proofs: newProofs(),
 	}
 	// A new incarnation is read from its beginning.
 	fromStart := prev != nil && prev.streamID != g.streamID
@@ -163,7 +165,7 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 			p.logStart, p.highWatermark, p.err = start.offset, end.offset, nil
 			p.next, p.lastEpoch = end.offset, end.epoch
 			if fromStart {
-				p.next, p.lastEpoch = start.offset, -1
+				p.next, p.lastEpoch = start.offset, start.epoch
 			}
 		}
 		positions[i] = p.next
@@ -277,15 +279,15 @@ func (g *generation) settle(starts, since, ends map[int32]listed) {
 		}
 		p.next, p.lastEpoch = end.offset, end.epoch
 		if ok3 && young.offset >= 0 && young.offset < end.offset {
-			p.next, p.lastEpoch = young.offset, -1
+			p.next, p.lastEpoch = young.offset, young.epoch
 		}
 		if p.fromStart || p.next < start.offset {
-			p.next, p.lastEpoch = start.offset, -1
+			p.next, p.lastEpoch = start.offset, start.epoch
 		}
 		p.logStart, p.highWatermark = start.offset, max(end.offset, start.offset)
 		p.err, p.fails, p.retryAt = nil, 0, time.Time{}
 		growth.Start[p.id] = p.next
-		g.added[p.id] = beginning{live: p.next, oldest: start.offset}
+		g.added[p.id] = beginning{live: listed{offset: p.next, epoch: p.lastEpoch}, oldest: start}
 	}
 	if len(growth.Start) > 0 {
 		g.ring.append(&Segment{Growth: growth})
@@ -315,7 +317,7 @@ func (g *generation) hasUnknown() bool {
 
 // beginning is where a partition begins that became known later: for readers from
 // the end, and for those from the oldest record.
-type beginning struct{ live, oldest int64 }
+type beginning struct{ live, oldest listed }
 
 // Partition is the state of one partition as the feed sees it.
 type Partition struct {

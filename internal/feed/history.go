@@ -157,10 +157,10 @@ func newHistory(f *Feed, g *generation) *history {
 }
 
 // errRetained says that the log begins later than the offset asked for.
-type errRetained struct{ start int64 }
+type errRetained struct{ start listed }
 
 func (e *errRetained) Error() string {
-	return fmt.Sprintf("the log begins at offset %d", e.start)
+	return fmt.Sprintf("the log begins at offset %d", e.start.offset)
 }
 
 // errTruncated says that the log ends before the offset asked for.
@@ -373,7 +373,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64, size int32) (
 		return nil, 0, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errNoProgress)
 	}
 	var b segmenter
-	b.add(p, offset, a.next, a.records)
+	b.add(a)
 	return b.segments(), a.sent, nil
 }
 
@@ -383,7 +383,7 @@ func (h *history) outOfRange(ctx context.Context, p int32, offset int64) error {
 	if !ok {
 		return err
 	}
-	if offset < start {
+	if offset < start.offset {
 		return &errRetained{start: start}
 	}
 	return fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errTruncated)
@@ -476,7 +476,7 @@ func (h *history) evict() {
 func (s *Segment) before(offset int64) *Segment {
 	m := s.Moves[0]
 	n := sort.Search(len(s.Records), func(i int) bool { return s.Records[i].Offset >= offset })
-	out := &Segment{Records: s.Records[:n:n], Moves: []Move{{Partition: m.Partition, From: m.From, Next: offset}}}
+	out := &Segment{Records: s.Records[:n:n], Moves: []Move{{Partition: m.Partition, From: m.From, Next: offset, Epoch: m.Epoch}}}
 	var size int64
 	for i := range out.Records {
 		size += out.Records[i].size()

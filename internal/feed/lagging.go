@@ -61,7 +61,7 @@ func (r *Reader) findBehind() {
 	r.behind = nil
 	for p, o := range r.cur {
 		at, ok := r.g.ring.position(r.seq, int32(p))
-		if !ok || o < 0 || o >= at {
+		if !ok || o < 0 || o >= at || r.isUnproven(int32(p)) {
 			continue
 		}
 		l := lagging{partition: int32(p)}
@@ -203,7 +203,7 @@ func (r *Reader) read(i int) (Step, bool, error) {
 		// The live reader finds the same and ends the generation.
 		r.f.observer.PartitionError(p, err)
 	case errors.As(err, &unreadable) && l.fails+1 >= confirmTries:
-		return r.gap(i, unreadable.End, GapUnreadable), true, nil
+		return r.gap(i, listed{offset: unreadable.End, epoch: -1}, GapUnreadable), true, nil
 	}
 	r.f.observer.PartitionError(p, err)
 	l.fails++
@@ -224,7 +224,7 @@ func (r *Reader) takeHistory(i int, seg *Segment, upTo int64) (Step, bool, error
 	if seg == nil {
 		return Step{}, false, fmt.Errorf("partition %d: the read at offset %d brought offsets %d to %d", p, r.cur[p], m.From, m.Next)
 	}
-	r.cur[p] = seg.Moves[0].Next
+	r.moveTo(p, listed{offset: seg.Moves[0].Next, epoch: seg.Moves[0].Epoch})
 	if r.cur[p] >= upTo {
 		r.behind = slices.Delete(r.behind, i, i+1)
 	}
@@ -232,10 +232,10 @@ func (r *Reader) takeHistory(i int, seg *Segment, upTo int64) (Step, bool, error
 }
 
 // gap moves a lagging partition past offsets that will not come.
-func (r *Reader) gap(i int, to int64, reason GapReason) Step {
+func (r *Reader) gap(i int, to listed, reason GapReason) Step {
 	p := r.behind[i].partition
-	g := &Gap{Partition: p, From: r.cur[p], To: to, Reason: reason}
-	r.cur[p] = to
+	g := &Gap{Partition: p, From: r.cur[p], To: to.offset, Reason: reason}
+	r.moveTo(p, to)
 	r.behind[i].fails = 0
 	r.findBehind()
 	return Step{Gap: g}

@@ -241,7 +241,7 @@ func (s *supervisor) handle(ctx context.Context, a fetched) {
 		s.outOfRange(ctx, a, fails)
 	case errors.As(a.err, &unreadable):
 		if fails >= confirmTries {
-			s.skip(a.partition, a.from, unreadable.End, GapUnreadable)
+			s.skip(a.partition, a.from, listed{offset: unreadable.End, epoch: -1}, GapUnreadable)
 		}
 	case errors.Is(a.err, errNoProgress):
 	default:
@@ -260,7 +260,7 @@ func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
 		s.f.observer.RequestError(err)
 		return
 	}
-	if a.from < start {
+	if a.from < start.offset {
 		s.skip(a.partition, a.from, start, GapRetention)
 		return
 	}
@@ -272,17 +272,17 @@ func (s *supervisor) outOfRange(ctx context.Context, a fetched, fails int) {
 	}
 	// A new leader may know less for a moment, so this is asked again before
 	// it is believed. A new incarnation of the topic shows in the metadata.
-	if a.from > end && fails >= confirmTries {
-		s.f.log.Warn("log ends before our position", "partition", a.partition, "position", a.from, "end", end)
+	if a.from > end.offset && fails >= confirmTries {
+		s.f.log.Warn("log ends before our position", "partition", a.partition, "position", a.from, "end", end.offset)
 		s.endGeneration(ResetTruncated)
 		return
 	}
 	s.look()
 }
 
-func (s *supervisor) skip(p int32, from, to int64, reason GapReason) {
+func (s *supervisor) skip(p int32, from int64, to listed, reason GapReason) {
 	if seg := s.g.skip(p, from, to, reason); seg != nil {
-		s.f.log.Warn("records will not come", "partition", p, "from", from, "to", to, "reason", reason.String())
+		s.f.log.Warn("records will not come", "partition", p, "from", from, "to", to.offset, "reason", reason.String())
 		s.f.observer.Segment(seg)
 	}
 }
@@ -335,7 +335,7 @@ func (g *generation) advance(answers []fetched) []*Segment {
 		if a.logStart >= 0 {
 			p.logStart = a.logStart
 		}
-		b.add(a.partition, a.from, a.next, a.records)
+		b.add(a)
 		p.next = a.next
 		if a.epoch >= 0 {
 			p.lastEpoch = a.epoch
@@ -367,19 +367,22 @@ func (g *generation) fail(id int32, at int64, err error) int {
 
 // skip moves the live position past offsets that will not come, and says so in
 // the hot tail. It returns nil when the position moved meanwhile.
-func (g *generation) skip(id int32, from, to int64, reason GapReason) *Segment {
+func (g *generation) skip(id int32, from int64, to listed, reason GapReason) *Segment {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.parts[id]
-	if p.next != from || to <= from {
+	if p.next != from || to.offset <= from {
 		return nil
 	}
-	seg := &Segment{Moves: []Move{{Partition: id, From: from, Next: to}}, Gap: &Gap{Partition: id, From: from, To: to, Reason: reason}}
-	p.next, p.err, p.fails, p.retryAt, p.lastEpoch = to, nil, 0, time.Time{}, -1
-	if reason == GapRetention {
-		p.logStart = to
+	seg := &Segment{
+		Moves: []Move{{Partition: id, From: from, Next: to.offset, Epoch: to.epoch}},
+		Gap:   &Gap{Partition: id, From: from, To: to.offset, Reason: reason},
 	}
-	p.highWatermark = max(p.highWatermark, to)
+	p.next, p.err, p.fails, p.retryAt, p.lastEpoch = to.offset, nil, 0, time.Time{}, to.epoch
+	if reason == GapRetention {
+		p.logStart = to.offset
+	}
+	p.highWatermark = max(p.highWatermark, to.offset)
 	g.ring.append(seg)
 	return seg
 }

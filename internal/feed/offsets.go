@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -29,19 +30,14 @@ var errAnotherTopic = errors.New("the topic was created anew")
 // end of the log, or of the first record with a Kafka timestamp at or after ms,
 // which is -1 where there is none. With an error the map holds what was
 // answered all the same.
-func (f *Feed) offsets(ctx context.Context, g *generation, ms int64) (map[int32]int64, error) {
-	listed, err := f.list(ctx, g.topicID, g.count(), ms)
-	out := make(map[int32]int64, len(listed))
-	for p, l := range listed {
-		if !l.lagging {
-			out[p] = l.offset
-		}
-	}
+func (f *Feed) offsets(ctx context.Context, g *generation, ms int64) (map[int32]listed, error) {
+	out, err := f.list(ctx, g.topicID, g.count(), ms)
+	maps.DeleteFunc(out, func(_ int32, l listed) bool { return l.lagging })
 	return out, err
 }
 
-// listed is an offset and the epoch of the leader that wrote up to there; -1
-// where the broker does not say.
+// listed is an offset and the epoch of the leader that wrote up to there, or of a later
+// one whose log holds that; -1 where the broker does not say.
 type listed struct {
 	offset int64
 	epoch  int32
@@ -168,7 +164,7 @@ func (f *Feed) listByName(ctx context.Context, n int, ms int64) (map[int32]liste
 func (f *Feed) askLagging(ctx context.Context, g *generation, starts, ends map[int32]listed) {
 	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, f.cfg.RequestTimeout))
 	defer cancel()
-	asked := map[int32][]fetchPosition{}
+	asked, epochs := map[int32][]fetchPosition{}, map[int32]int32{}
 	g.mu.Lock()
 	for p, end := range ends {
 		if !end.lagging {
@@ -178,6 +174,7 @@ func (f *Feed) askLagging(ctx context.Context, g *generation, starts, ends map[i
 		start, ok := starts[p]
 		if ok && int(p) < len(g.parts) && g.parts[p].leader >= 0 {
 			at := g.parts[p]
+			epochs[p] = at.leaderEpoch
 			asked[at.leader] = append(asked[at.leader], fetchPosition{partition: p, offset: start.offset, leaderEpoch: at.leaderEpoch})
 		}
 	}
@@ -190,7 +187,8 @@ func (f *Feed) askLagging(ctx context.Context, g *generation, starts, ends map[i
 		}
 		for _, a := range answers {
 			if a.highWatermark >= a.from {
-				ends[a.partition] = listed{offset: a.highWatermark, epoch: -1}
+				// Only the leader of the epoch that was asked for answers.
+				ends[a.partition] = listed{offset: a.highWatermark, epoch: epochs[a.partition]}
 			}
 		}
 	}

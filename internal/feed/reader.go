@@ -26,12 +26,16 @@ type Reader struct {
 	// partition.
 	seq uint64
 	cur []int64
+	// epochs holds, by partition, the leader epoch that goes with cur, -1 where not
+	// known (see [Cursor]).
+	epochs []int32
 	// fromOldest: a partition whose position is not known, -1 in cur, begins at
 	// its oldest record once it is, not at its end.
 	fromOldest bool
 	// unchecked holds the partitions whose position came from a cursor and may lie
-	// past the end, which no broker has told.
-	unchecked map[int32]struct{}
+	// past the end, which no broker has told; unproven those of which none has told
+	// yet whether its log holds what lies before. These are not read.
+	unchecked, unproven map[int32]struct{}
 	// behind lists partitions whose position lies before the hot tail at seq.
 	behind []lagging
 	// turn is where to look next in behind, row how many segments of one partition
@@ -80,10 +84,21 @@ func (r *Reader) Cursor() Cursor {
 	for p, o := range r.cur {
 		if o >= 0 {
 			c.Offsets[int32(p)] = o
+			c.SetEpoch(int32(p), r.epochs[p])
 		}
 	}
 	return c
 }
+
+// Epoch returns the leader epoch that goes with the next offset of a partition, -1
+// where not known (see [Cursor]).
+func (r *Reader) Epoch(p int32) int32 { return r.epochs[p] }
+
+// moveTo puts the reader at a place in a partition.
+func (r *Reader) moveTo(p int32, at listed) { r.cur[p], r.epochs[p] = at.offset, at.epoch }
+
+// addPartition gives a partition a place, without a position.
+func (r *Reader) addPartition() { r.cur, r.epochs = append(r.cur, -1), append(r.epochs, -1) }
 
 // Positions returns the next offsets, indexed by partition, -1 where not known. The slice belongs
 // to the reader and is valid until its next call.
@@ -177,11 +192,11 @@ func (r *Reader) take(seg *Segment) (Step, bool) {
 	}
 	fits := true
 	for _, m := range seg.Moves {
-		fits = fits && r.cur[m.Partition] == m.From
+		fits = fits && r.cur[m.Partition] == m.From && !r.isUnproven(m.Partition)
 	}
 	if !fits {
 		for _, m := range seg.Moves {
-			if r.cur[m.Partition] < m.From {
+			if r.cur[m.Partition] < m.From && !r.isUnproven(m.Partition) {
 				r.findBehind()
 				break
 			}
@@ -192,7 +207,7 @@ func (r *Reader) take(seg *Segment) (Step, bool) {
 		}
 	}
 	for _, m := range seg.Moves {
-		r.cur[m.Partition] = m.Next
+		r.moveTo(m.Partition, listed{offset: m.Next, epoch: m.Epoch})
 	}
 	if seg.Gap != nil {
 		return Step{Gap: seg.Gap}, true
@@ -208,11 +223,11 @@ func (r *Reader) rest(seg *Segment) *Segment {
 	from := make(map[int32]int64, len(seg.Moves))
 	for _, m := range seg.Moves {
 		cur := r.cur[m.Partition]
-		if cur < m.From || cur >= m.Next {
+		if cur < m.From || cur >= m.Next || r.isUnproven(m.Partition) {
 			continue
 		}
 		from[m.Partition] = cur
-		out.Moves = append(out.Moves, Move{Partition: m.Partition, From: cur, Next: m.Next})
+		out.Moves = append(out.Moves, Move{Partition: m.Partition, From: cur, Next: m.Next, Epoch: m.Epoch})
 	}
 	if len(out.Moves) == 0 {
 		return nil
@@ -233,13 +248,13 @@ func (r *Reader) rest(seg *Segment) *Segment {
 // grow takes up the partitions that became known.
 func (r *Reader) grow(g *Growth) (Step, bool) {
 	for p := int32(len(r.cur)); g.announces(p); p++ {
-		r.cur = append(r.cur, -1)
+		r.addPartition()
 	}
 	r.awaitNew()
 	out := &Growth{Start: map[int32]int64{}}
 	for p, o := range g.Start {
 		if o >= 0 && r.cur[p] < 0 {
-			r.cur[p] = r.begin(p, o)
+			r.moveTo(p, r.begin(p, listed{offset: o, epoch: -1}))
 			out.Start[p] = r.cur[p]
 		}
 	}
@@ -256,7 +271,7 @@ func (r *Reader) awaitNew() {
 }
 
 // begin returns where the reader begins a partition that became known.
-func (r *Reader) begin(p int32, otherwise int64) int64 {
+func (r *Reader) begin(p int32, otherwise listed) listed {
 	r.g.mu.Lock()
 	defer r.g.mu.Unlock()
 	at, ok := r.g.added[p]
@@ -292,10 +307,10 @@ func (r *Reader) learn(known []Partition) {
 	growth := &Growth{Start: map[int32]int64{}}
 	for p := range known {
 		if p >= len(r.cur) {
-			r.cur = append(r.cur, -1)
+			r.addPartition()
 		}
 		if r.cur[p] < 0 && known[p].Next >= 0 {
-			r.cur[p] = r.begin(int32(p), known[p].Oldest)
+			r.moveTo(int32(p), r.begin(int32(p), listed{offset: known[p].Oldest, epoch: -1}))
 			growth.Start[int32(p)] = r.cur[p]
 		}
 	}
@@ -303,48 +318,6 @@ func (r *Reader) learn(known []Partition) {
 	if len(growth.Start) > 0 {
 		r.pending = append(r.pending, Step{Growth: growth})
 	}
-}
-
-func (r *Reader) unresolved() bool { return slices.Contains(r.target, unknown) }
-
-// resolve asks again for the ends that the broker did not tell, and reports
-// whether it learnt one.
-func (r *Reader) resolve(ctx context.Context) bool {
-	if now := time.Now(); !r.unresolved() || r.askAt.After(now) {
-		return false
-	}
-	ends, _ := r.f.ends(ctx, r.g)
-	learnt := false
-	for p, o := range r.target {
-		end, ok := ends[int32(p)]
-		if o != unknown || !ok {
-			continue
-		}
-		if r.isPastEnd(ctx, int32(p), end) {
-			r.startOver(r.g.partitions(), Reset{Reason: ResetTruncated, Previous: r.g.streamID})
-			return true
-		}
-		r.target[p] = end
-		learnt = true
-	}
-	r.askAt = time.Now().Add(time.Second)
-	return learnt
-}
-
-// isPastEnd checks the position of a partition that came from a cursor and could
-// not be checked before.
-func (r *Reader) isPastEnd(ctx context.Context, p int32, end int64) bool {
-	if _, ok := r.unchecked[p]; !ok {
-		return false
-	}
-	if r.cur[p] > end {
-		short, err := r.f.endsBelow(ctx, r.g, p, r.cur[p])
-		if err != nil || short {
-			return short
-		}
-	}
-	delete(r.unchecked, p)
-	return false
 }
 
 // passedTarget reports whether CaughtUp is due.
@@ -391,12 +364,13 @@ func (r *Reader) nextGeneration() Step {
 
 // restart puts the reader at the oldest records of all partitions.
 func (r *Reader) restart(known []Partition) {
-	r.cur = make([]int64, len(known))
+	r.cur, r.epochs = nil, nil
 	for p := range known {
+		r.addPartition()
 		r.cur[p] = known[p].Oldest
 	}
 	r.fromOldest = true
-	r.behind, r.pending, r.unchecked = nil, nil, nil
+	r.behind, r.pending, r.unchecked, r.unproven = nil, nil, nil, nil
 	r.seek()
 }
 

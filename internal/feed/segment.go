@@ -46,6 +46,9 @@ func (r *Record) size() int64 {
 type Move struct {
 	Partition  int32
 	From, Next int64
+	// Epoch is the epoch of the leader that wrote what lies before Next, or a later
+	// one whose log held it; -1 where not known.
+	Epoch int32
 }
 
 // segmentBytes is the size at which records go into another segment. One
@@ -422,12 +425,13 @@ type segmenter struct {
 	cur *Segment
 }
 
-// add appends the records of one partition, which cover from ≤ offset < next.
-func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record) {
-	if next <= from {
+// add appends what was read of one partition.
+func (b *segmenter) add(a fetched) {
+	partition, from := a.partition, a.from
+	if a.next <= from {
 		return
 	}
-	for _, r := range records {
+	for _, r := range a.records {
 		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
 		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, wire.DefaultMaxBytes)
 		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.decoded+weight > segmentBytes {
@@ -439,23 +443,23 @@ func (b *segmenter) add(partition int32, from, next int64, records []*kgo.Record
 		b.cur.Records = append(b.cur.Records, rec)
 		b.cur.bytes.Add(rec.size())
 		b.cur.decoded += weight
-		b.move(partition, from, rec.Offset+1)
+		b.move(Move{Partition: partition, From: from, Next: rec.Offset + 1, Epoch: r.LeaderEpoch})
 		from = rec.Offset + 1
 	}
-	if from < next {
+	if from < a.next {
 		if b.cur == nil {
 			b.cur = &Segment{}
 		}
-		b.move(partition, from, next)
+		b.move(Move{Partition: partition, From: from, Next: a.next, Epoch: a.epoch})
 	}
 }
 
-func (b *segmenter) move(p int32, from, next int64) {
-	if n := len(b.cur.Moves); n > 0 && b.cur.Moves[n-1].Partition == p {
-		b.cur.Moves[n-1].Next = next
+func (b *segmenter) move(m Move) {
+	if n := len(b.cur.Moves); n > 0 && b.cur.Moves[n-1].Partition == m.Partition {
+		b.cur.Moves[n-1].Next, b.cur.Moves[n-1].Epoch = m.Next, m.Epoch
 		return
 	}
-	b.cur.Moves = append(b.cur.Moves, Move{Partition: p, From: from, Next: next})
+	b.cur.Moves = append(b.cur.Moves, m)
 }
 
 func (b *segmenter) cut() {

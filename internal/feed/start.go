@@ -71,16 +71,17 @@ func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Read
 	}
 	known := g.partitions()
 	n := len(known)
-	position := func(list map[int32]int64, p int32, otherwise int64) int64 {
-		if o, ok := list[p]; ok && o >= 0 {
-			return o
+	position := func(list map[int32]listed, p int32, otherwise int64) listed {
+		if at, ok := list[p]; ok && at.offset >= 0 {
+			return at
 		}
-		return otherwise
+		return listed{offset: otherwise, epoch: -1}
 	}
-	r.cur, r.target = make([]int64, n), make([]int64, n)
-	latest := make([]int64, n)
+	r.target = make([]int64, n)
+	latest := make([]listed, n)
 	for p := range r.target {
-		r.target[p] = position(ends, int32(p), unknown)
+		r.addPartition()
+		r.target[p] = position(ends, int32(p), unknown).offset
 		// What the live reader saw last is at most too early.
 		latest[p] = position(ends, int32(p), known[p].Latest)
 	}
@@ -90,15 +91,15 @@ func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Read
 			return nil, err
 		}
 	case start.Earliest:
-		starts, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, g, atStart) })
+		starts, err := retried(ctx, func() (map[int32]listed, error) { return f.offsets(ctx, g, atStart) })
 		if err != nil && len(starts) == 0 {
 			return nil, err
 		}
 		for p := range r.cur {
-			r.cur[p] = position(starts, int32(p), known[p].Oldest)
+			r.moveTo(int32(p), position(starts, int32(p), known[p].Oldest))
 		}
 	case start.SinceMS != nil:
-		since, err := retried(ctx, func() (map[int32]int64, error) { return f.offsets(ctx, g, *start.SinceMS) })
+		since, err := retried(ctx, func() (map[int32]listed, error) { return f.offsets(ctx, g, *start.SinceMS) })
 		if err != nil && len(since) == 0 {
 			return nil, err
 		}
@@ -106,20 +107,23 @@ func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Read
 			// The ends were listed before: what came between the two questions
 			// lies after them. A partition that does not answer begins at its
 			// oldest record: more than was asked for, but nothing is missing.
-			o, ok := since[int32(p)]
+			at, ok := since[int32(p)]
+			end := latest[p]
 			switch {
-			case !ok || latest[p] < 0:
-				o = known[p].Oldest
-			case o < 0: // no record is that young
-				o = latest[p]
+			case !ok || end.offset < 0:
+				at = listed{offset: known[p].Oldest, epoch: -1}
+			case at.offset < 0: // no record is that young
+				at = end
 			}
-			r.cur[p] = o
-			if latest[p] >= 0 {
-				r.cur[p] = min(latest[p], o)
+			if end.offset >= 0 && end.offset < at.offset {
+				at = end
 			}
+			r.moveTo(int32(p), at)
 		}
 	default:
-		copy(r.cur, latest)
+		for p, at := range latest {
+			r.moveTo(int32(p), at)
+		}
 	}
 	r.seek()
 	return r, nil
@@ -185,7 +189,7 @@ func (f *Feed) learnPartitions(ctx context.Context, g *generation, c *Cursor) er
 
 // resume takes the positions of a cursor, or starts over where they mean
 // nothing.
-func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest []int64) error {
+func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest []listed) error {
 	if c.StreamID != r.g.streamID {
 		r.startOver(known, Reset{Reason: ResetOtherStream, Previous: c.StreamID})
 		return nil
@@ -205,7 +209,7 @@ func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest
 			r.cur[p] = known[p].Oldest
 			continue
 		}
-		if o > max(latest[p], known[p].Latest) {
+		if o > max(latest[p].offset, known[p].Latest) {
 			short, err := r.f.endsBelow(ctx, r.g, int32(p), o)
 			if errors.Is(err, errAnotherTopic) {
 				return err
@@ -224,9 +228,13 @@ func (r *Reader) resume(ctx context.Context, c Cursor, known []Partition, latest
 				return nil
 			}
 		}
-		r.cur[p] = o
+		r.moveTo(int32(p), listed{offset: o, epoch: c.Epoch(int32(p))})
 	}
-	return nil
+	ok, err := r.proveResumed(ctx)
+	if err == nil && !ok {
+		r.startOver(known, Reset{Reason: ResetTruncated, Previous: c.StreamID})
+	}
+	return err
 }
 
 // TakeReset returns why a new reader does not begin where its start says, so

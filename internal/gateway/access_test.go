@@ -373,6 +373,7 @@ func TestBadFramesAreAnsweredAndTheSessionGoesOn(t *testing.T) {
 		{`{"subscribe":{"filter":{"types":[77]}}}`, "subscribe.filter.types[0]"},
 		{`{"subscribe":{"start":{"cursor":{}}}}`, "subscribe.start.cursor.stream_id"},
 		{`{"subscribe":{"start":{"cursor":{"streamId":"x","partitions":[{"nextOffset":"-1"}]}}}}`, "subscribe.start.cursor.partitions[0].next_offset"},
+		{`{"subscribe":{"start":{"cursor":{"streamId":"x","partitions":[{"nextOffset":"1","leaderEpoch":-1}]}}}}`, "subscribe.start.cursor.partitions[0].leader_epoch"},
 		{`{"subscribe":{"start":{"cursor":{"streamId":"x","partitions":[{},{}]}}}}`, "subscribe.start.cursor.partitions[1].partition"},
 		{`{"subscribe":{"start":{"sinceMs":"-5"}}}`, "subscribe.start.since_ms"},
 		{`{"subscribe":{"start":{"earliest":false}}}`, "subscribe.start.earliest"},

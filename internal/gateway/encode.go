@@ -146,6 +146,7 @@ const (
 	fieldCursorPartition = 2
 	fieldPartition       = 1
 	fieldOffset          = 2
+	fieldLeaderEpoch     = 3
 	fieldTimestamp       = 3
 	fieldKey             = 4
 	fieldValue           = 5
@@ -192,6 +193,9 @@ func appendProtoBatch(records []*feed.Record, streamID string, moves []feed.Move
 		b = protowire.AppendVarint(b, uint64(sizeMove(m)))
 		b = appendVarintField(b, fieldPartition, uint64(m.Partition))
 		b = appendVarintField(b, fieldOffset, uint64(m.Next))
+		if m.Epoch >= 0 {
+			b = appendVarintField(b, fieldLeaderEpoch, uint64(m.Epoch))
+		}
 	}
 	return b
 }
@@ -205,7 +209,11 @@ func sizeCursor(streamID string, moves []feed.Move) int {
 }
 
 func sizeMove(m feed.Move) int {
-	return sizeVarintField(fieldPartition, uint64(m.Partition)) + sizeVarintField(fieldOffset, uint64(m.Next))
+	n := sizeVarintField(fieldPartition, uint64(m.Partition)) + sizeVarintField(fieldOffset, uint64(m.Next))
+	if m.Epoch >= 0 {
+		n += sizeVarintField(fieldLeaderEpoch, uint64(m.Epoch))
+	}
+	return n
 }
 
 func sizeRecord(r *feed.Record) int {

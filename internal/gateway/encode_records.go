@@ -196,10 +196,19 @@ func jsonError(r *feed.Record, limit int) *streampb.RecordError {
 	}
 }
 
+// positionPB gives the place in one partition; an epoch below 0 is not known.
+func positionPB(p int32, offset int64, epoch int32) *streampb.PartitionOffset {
+	at := &streampb.PartitionOffset{Partition: &p, NextOffset: &offset}
+	if epoch >= 0 {
+		at.LeaderEpoch = &epoch
+	}
+	return at
+}
+
 func movesPB(streamID string, moves []feed.Move) *streampb.Cursor {
 	c := &streampb.Cursor{StreamId: streamID, Partitions: make([]*streampb.PartitionOffset, len(moves))}
 	for i, m := range moves {
-		c.Partitions[i] = &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)}
+		c.Partitions[i] = positionPB(m.Partition, m.Next, m.Epoch)
 	}
 	return c
 }

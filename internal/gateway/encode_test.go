@@ -40,9 +40,13 @@ func TestProtoBatchEqualsTheGeneratedCode(t *testing.T) {
 		}
 		var moves []feed.Move
 		for range rapid.IntRange(1, 5).Draw(t, "moves") {
-			m := feed.Move{Partition: part.Draw(t, "mp"), Next: num.Draw(t, "mn")}
+			m := feed.Move{Partition: part.Draw(t, "mp"), Next: num.Draw(t, "mn"), Epoch: rapid.Int32Range(-2, math.MaxInt32).Draw(t, "me")}
 			moves = append(moves, m)
-			want.Cursor.Partitions = append(want.Cursor.Partitions, &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)})
+			at := &streampb.PartitionOffset{Partition: proto.Int32(m.Partition), NextOffset: proto.Int64(m.Next)}
+			if m.Epoch >= 0 {
+				at.LeaderEpoch = proto.Int32(m.Epoch)
+			}
+			want.Cursor.Partitions = append(want.Cursor.Partitions, at)
 		}
 		if stream == "" {
 			// The generated code leaves an empty string out; ours never has one.

@@ -82,7 +82,7 @@ func judge(f *streampb.ClientFrame) (subscription, *fieldError) {
 func FuzzClientFrame(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"subscribe":{}}`, `{"subscribe":{"start":{"earliest":true},"filter":{"threads":["a"],"types":["MESSAGE_TYPE_EVENT"]}}}`,
-		`{"ack":{"cursor":{"streamId":"x","partitions":[{"partition":0,"nextOffset":"1"}]}}}`, `[`, `{"subscribe":{"start":{"sinceMs":"-1"}}}`,
+		`{"ack":{"cursor":{"streamId":"x","partitions":[{"partition":0,"nextOffset":"1","leaderEpoch":3}]}}}`, `[`, `{"subscribe":{"start":{"sinceMs":"-1"}}}`,
 		`{"subscribe":{"start":{"cursor":{"streamId":"x","partitions":[{"partition":-1}]}}}}`, "\xff", `{"subscribe":{"filter":{"types":[9,-1,99999]}}}`,
 		`{"subscribe":{"filter":{"threads":["\ud800"]}}}`, `{"subscribe":{"filter":{"threads":["a\u0000\nb"],"tenants":[""]}}}`,
 		`{"ack":{"cursor":{"streamId":"x","partitions":[{"partition":0},{}]}}}`, `{"subscribe":{},"subscribe":{}}`, `{"subscribe":{"start":{"sinceMs":1e3}}}`,

@@ -47,7 +47,7 @@ func (s *session) step(out *outbox, step feed.Step) error {
 		s.hub.metrics.gap(g)
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Gap{Gap: &streampb.Gap{
 			Partition: proto.Int32(g.Partition), From: proto.Int64(g.From), To: proto.Int64(g.To), Reason: gapReason(g.Reason),
-			Cursor: &streampb.Cursor{StreamId: s.reader.StreamID(), Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(g.Partition), NextOffset: proto.Int64(g.To)}}},
+			Cursor: &streampb.Cursor{StreamId: s.reader.StreamID(), Partitions: []*streampb.PartitionOffset{positionPB(g.Partition, g.To, s.reader.Epoch(g.Partition))}},
 		}}})
 	case step.Growth != nil:
 		s.tell(out, &streampb.ServerFrame{Frame: &streampb.ServerFrame_Partitions{Partitions: &streampb.Partitions{Partitions: s.hub.ranges()}}})

@@ -180,8 +180,13 @@ func checkCursor(field string, c *streampb.Cursor) (feed.Cursor, *fieldError) {
 			return out, badField(at+".partition", "%d: want 0 or more", p.GetPartition())
 		case p.GetNextOffset() < 0:
 			return out, badField(at+".next_offset", "%d: want 0 or more", p.GetNextOffset())
+		case p.GetLeaderEpoch() < 0:
+			return out, badField(at+".leader_epoch", "%d: want 0 or more, or none", p.GetLeaderEpoch())
 		}
 		out.Offsets[p.GetPartition()] = p.GetNextOffset()
+		if p.LeaderEpoch != nil {
+			out.SetEpoch(p.GetPartition(), p.GetLeaderEpoch())
+		}
 	}
 	return out, nil
 }
@@ -287,7 +292,7 @@ func subscribeFromQuery(query, lastEventID string) (sub *streampb.Subscribe, ok 
 func cursorPB(c feed.Cursor) *streampb.Cursor {
 	out := &streampb.Cursor{StreamId: c.StreamID}
 	for _, p := range sortedKeys(c.Offsets) {
-		out.Partitions = append(out.Partitions, &streampb.PartitionOffset{Partition: &p, NextOffset: proto.Int64(c.Offsets[p])})
+		out.Partitions = append(out.Partitions, positionPB(p, c.Offsets[p], c.Epoch(p)))
 	}
 	return out
 }

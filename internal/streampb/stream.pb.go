@@ -556,9 +556,13 @@ func (x *Cursor) GetPartitions() []*PartitionOffset {
 }
 
 type PartitionOffset struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     *int32                 `protobuf:"varint,1,opt,name=partition,proto3,oneof" json:"partition,omitempty"`
-	NextOffset    *int64                 `protobuf:"varint,2,opt,name=next_offset,json=nextOffset,proto3,oneof" json:"next_offset,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Partition  *int32                 `protobuf:"varint,1,opt,name=partition,proto3,oneof" json:"partition,omitempty"`
+	NextOffset *int64                 `protobuf:"varint,2,opt,name=next_offset,json=nextOffset,proto3,oneof" json:"next_offset,omitempty"`
+	// The Kafka leader epoch that belongs to next_offset, where known. A client keeps
+	// it with the offset and sends both back: by it a log that was cut while the client
+	// was away, and grew again, is told by a reset. An offset without it stays valid.
+	LeaderEpoch   *int32 `protobuf:"varint,3,opt,name=leader_epoch,json=leaderEpoch,proto3,oneof" json:"leader_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +607,13 @@ func (x *PartitionOffset) GetPartition() int32 {
 func (x *PartitionOffset) GetNextOffset() int64 {
 	if x != nil && x.NextOffset != nil {
 		return *x.NextOffset
+	}
+	return 0
+}
+
+func (x *PartitionOffset) GetLeaderEpoch() int32 {
+	if x != nil && x.LeaderEpoch != nil {
+		return *x.LeaderEpoch
 	}
 	return 0
 }
@@ -1735,14 +1746,16 @@ const file_dashstream_stream_v1_stream_proto_rawDesc = "" +
 	"\tstream_id\x18\x01 \x01(\tR\bstreamId\x12E\n" +
 	"\n" +
 	"partitions\x18\x02 \x03(\v2%.dashstream.stream.v1.PartitionOffsetR\n" +
-	"partitions\"x\n" +
+	"partitions\"\xb1\x01\n" +
 	"\x0fPartitionOffset\x12!\n" +
 	"\tpartition\x18\x01 \x01(\x05H\x00R\tpartition\x88\x01\x01\x12$\n" +
 	"\vnext_offset\x18\x02 \x01(\x03H\x01R\n" +
-	"nextOffset\x88\x01\x01B\f\n" +
+	"nextOffset\x88\x01\x01\x12&\n" +
+	"\fleader_epoch\x18\x03 \x01(\x05H\x02R\vleaderEpoch\x88\x01\x01B\f\n" +
 	"\n" +
 	"_partitionB\x0e\n" +
-	"\f_next_offset\"\x9e\x04\n" +
+	"\f_next_offsetB\x0f\n" +
+	"\r_leader_epoch\"\x9e\x04\n" +
 	"\vServerFrame\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.dashstream.stream.v1.HelloH\x00R\x05hello\x12B\n" +
 	"\n" +

@@ -39,6 +39,8 @@ type Client struct {
 	// StreamID and Positions are the cursor.
 	StreamID  string
 	Positions map[int32]int64
+	// epochs holds the leader epoch of positions, where it was told.
+	epochs map[int32]int32
 	// Records are those of this session, or since its last reset.
 	Records []*streampb.Record
 	Gaps    []*streampb.Gap
@@ -75,7 +77,7 @@ func TryDial(t testing.TB, base, protocol string, header http.Header) (*Client, 
 	}
 	conn.SetReadLimit(64 << 20)
 	binary := protocol == "dashstream.v1+proto"
-	c := &Client{t: t, Positions: map[int32]int64{}}
+	c := &Client{t: t, Positions: map[int32]int64{}, epochs: map[int32]int32{}}
 	c.next = func(ctx context.Context) (*streampb.ServerFrame, error) {
 		typ, b, err := conn.Read(ctx)
 		if err != nil {
@@ -148,7 +150,7 @@ func TrySSE(t testing.TB, base, query, lastID string) (*Client, error) {
 		return nil, fmt.Errorf("%s %s: %s", resp.Status, resp.Header.Get("Content-Type"), b)
 	}
 	in := bufio.NewReaderSize(resp.Body, 1<<20)
-	c := &Client{t: t, Positions: map[int32]int64{}, Close: func() { cancel(); _ = resp.Body.Close() }}
+	c := &Client{t: t, Positions: map[int32]int64{}, epochs: map[int32]int32{}, Close: func() { cancel(); _ = resp.Body.Close() }}
 	t.Cleanup(c.Close)
 	c.next = func(ctx context.Context) (*streampb.ServerFrame, error) {
 		defer context.AfterFunc(ctx, c.Close)()
@@ -211,6 +213,9 @@ func (c *Client) merge(cur *streampb.Cursor) {
 			c.t.Fatalf("partition %d: the cursor goes back from %d to %d", p.GetPartition(), c.Positions[p.GetPartition()], p.GetNextOffset())
 		}
 		c.Positions[p.GetPartition()] = p.GetNextOffset()
+		if delete(c.epochs, p.GetPartition()); p.LeaderEpoch != nil {
+			c.epochs[p.GetPartition()] = p.GetLeaderEpoch()
+		}
 	}
 }
 
@@ -227,7 +232,7 @@ func (c *Client) Step(ctx context.Context) error {
 		c.StreamID = f.Hello.GetStreamId()
 	case *streampb.ServerFrame_Subscribed:
 		c.Subscribed++
-		c.Positions = map[int32]int64{}
+		c.Positions, c.epochs = map[int32]int64{}, map[int32]int32{}
 		c.StreamID = f.Subscribed.GetCursor().GetStreamId()
 		c.merge(f.Subscribed.GetCursor())
 	case *streampb.ServerFrame_Batch:
@@ -256,7 +261,7 @@ func (c *Client) Step(ctx context.Context) error {
 		c.merge(f.Gap.GetCursor())
 	case *streampb.ServerFrame_Reset_:
 		c.Resets = append(c.Resets, f.Reset_)
-		c.Positions = map[int32]int64{}
+		c.Positions, c.epochs = map[int32]int64{}, map[int32]int32{}
 		c.Records = nil
 		c.StreamID = f.Reset_.GetCursor().GetStreamId()
 		c.merge(f.Reset_.GetCursor())
@@ -318,7 +323,11 @@ func Complete(t testing.TB, records []*streampb.Record, counts ...int64) {
 func (c *Client) Resume() *streampb.Start {
 	cursor := &streampb.Cursor{StreamId: c.StreamID}
 	for p, o := range c.Positions {
-		cursor.Partitions = append(cursor.Partitions, &streampb.PartitionOffset{Partition: proto.Int32(p), NextOffset: proto.Int64(o)})
+		at := &streampb.PartitionOffset{Partition: proto.Int32(p), NextOffset: proto.Int64(o)}
+		if e, ok := c.epochs[p]; ok {
+			at.LeaderEpoch = &e
+		}
+		cursor.Partitions = append(cursor.Partitions, at)
 	}
 	return &streampb.Start{From: &streampb.Start_Cursor{Cursor: cursor}}
 }

@@ -102,8 +102,9 @@ type pageFrame struct {
 type pageCursor struct {
 	StreamID   string `json:"streamId"`
 	Partitions []struct {
-		Partition  int32
-		NextOffset int64 `json:",string"`
+		Partition   int32
+		NextOffset  int64 `json:",string"`
+		LeaderEpoch *int32
 	}
 }
 
@@ -111,7 +112,7 @@ type pageCursor struct {
 // itself, in a line; a frame that the gateway could send it reads as the schema has
 // it, each number exactly.
 func FuzzFrameInThePage(f *testing.F) {
-	cursor := &streampb.Cursor{StreamId: "s", Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(0), NextOffset: proto.Int64(1<<63 - 1)}, {Partition: proto.Int32(7), NextOffset: proto.Int64(0)}}}
+	cursor := &streampb.Cursor{StreamId: "s", Partitions: []*streampb.PartitionOffset{{Partition: proto.Int32(0), NextOffset: proto.Int64(1<<63 - 1), LeaderEpoch: proto.Int32(5)}, {Partition: proto.Int32(7), NextOffset: proto.Int64(0)}}}
 	for _, frame := range []*streampb.ServerFrame{
 		{Frame: &streampb.ServerFrame_Hello{Hello: &streampb.Hello{StreamId: "s", Topic: "t", Partitions: []*streampb.PartitionRange{{Partition: proto.Int32(0)}}}}},
 		{Frame: &streampb.ServerFrame_Batch{Batch: &streampb.Batch{Cursor: cursor, Records: []*streampb.Record{
@@ -192,7 +193,7 @@ func sendable(f *streampb.ServerFrame) bool {
 	}
 	seen := map[int32]bool{}
 	for _, p := range cursor.GetPartitions() {
-		if p.Partition == nil || p.GetPartition() < 0 || p.NextOffset == nil || p.GetNextOffset() < 0 || seen[p.GetPartition()] {
+		if p.Partition == nil || p.GetPartition() < 0 || p.NextOffset == nil || p.GetNextOffset() < 0 || p.GetLeaderEpoch() < 0 || seen[p.GetPartition()] {
 			return false
 		}
 		seen[p.GetPartition()] = true
@@ -239,15 +240,16 @@ func same(t *testing.T, want *streampb.ServerFrame, got pageFrame) {
 	if cursor == nil {
 		return
 	}
-	next := map[int32]int64{}
+	next := map[int32]*streampb.PartitionOffset{}
 	for _, p := range cursor.GetPartitions() {
-		next[p.GetPartition()] = p.GetNextOffset()
+		next[p.GetPartition()] = p
 	}
 	if got.Cursor == nil || got.Cursor.StreamID != cursor.GetStreamId() || len(got.Cursor.Partitions) != len(next) {
 		bad()
 	}
 	for _, p := range got.Cursor.Partitions {
-		if o, ok := next[p.Partition]; !ok || o != p.NextOffset {
+		want, ok := next[p.Partition]
+		if !ok || want.GetNextOffset() != p.NextOffset || (want.LeaderEpoch == nil) != (p.LeaderEpoch == nil) || p.LeaderEpoch != nil && *p.LeaderEpoch != want.GetLeaderEpoch() {
 			bad()
 		}
 	}

@@ -30,6 +30,25 @@ test("merge moves forward only, partition by partition", () => {
   assert.ok(c.covers(0, 6n) && !c.covers(0, 7n) && !c.covers(9, 0n));
 });
 
+test("an epoch belongs to the offset that it came with", () => {
+  const at = (nextOffset, leaderEpoch) => Cursor.parse({ streamId: "s", partitions: [{ partition: 0, nextOffset, leaderEpoch }] });
+  const shown = (c) => JSON.parse(JSON.stringify(c)).partitions[0];
+  const c = at("5", 3);
+  assert.deepEqual(shown(c), { partition: 0, nextOffset: "5", leaderEpoch: 3 });
+  assert.deepEqual(shown(c.clone()), shown(c));
+  c.advance(0, 6n); // by a record: its epoch is not known before the batch's cursor
+  assert.deepEqual(shown(c), { partition: 0, nextOffset: "6" });
+  assert.equal(c.merge(at("6", 4)), true);
+  assert.deepEqual(shown(c), { partition: 0, nextOffset: "6", leaderEpoch: 4 });
+  assert.equal(c.merge(at("6", 4)), false);
+  assert.equal(c.merge(at("6")), false);
+  assert.equal(c.merge(at("5", 9)), false);
+  assert.deepEqual(shown(c), { partition: 0, nextOffset: "6", leaderEpoch: 4 });
+  assert.equal(c.merge(at("7")), true);
+  assert.deepEqual(shown(c), { partition: 0, nextOffset: "7" });
+  for (const bad of [-1, 1.5, "1", null, 2147483648]) assert.throws(() => at("5", bad), CursorError, String(bad));
+});
+
 test("merge refuses another stream and changes nothing", () => {
   const c = cursor("s", { 0: 5 });
   assert.throws(() => c.merge(cursor("t", { 0: 9 })), CursorError);

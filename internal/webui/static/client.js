@@ -391,7 +391,7 @@ export class Client {
     } else {
       // Partitions that are new to this page begin where the server says. Those
       // it knows move only with what comes.
-      for (const [p, n] of cursor.next) if (!this.cursor.next.has(p)) this.cursor.next.set(p, n);
+      this.cursor.learn(cursor);
     }
     this.touched();
     this.set("catching up", "");

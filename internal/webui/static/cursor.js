@@ -1,5 +1,6 @@
 // The position of this page in the stream: the next offset to read, by
-// partition. Offsets are BigInt everywhere: they are 64-bit integers.
+// partition, and the leader epoch that the server gave with it. Offsets are BigInt
+// everywhere: they are 64-bit integers.
 
 export class CursorError extends Error {}
 
@@ -30,10 +31,18 @@ export function partition(v, what = "partition") {
   return n;
 }
 
+// leaderEpoch reads an epoch, which may be missing.
+function leaderEpoch(v, what) {
+  if (v === undefined) return undefined;
+  if (!Number.isInteger(v) || v < 0 || v > 0x7fffffff) throw new CursorError(`${what}: want an integer from 0`);
+  return v;
+}
+
 export class Cursor {
-  constructor(streamId, next = new Map()) {
+  constructor(streamId, next = new Map(), epochs = new Map()) {
     this.streamId = streamId;
     this.next = next;
+    this.epochs = epochs;
   }
 
   // parse reads a Cursor of ProtoJSON, strictly: a part that is wrong makes the
@@ -43,30 +52,50 @@ export class Cursor {
     const { streamId, partitions = [] } = json;
     if (typeof streamId !== "string" || streamId === "" || streamId.length > 64) throw new CursorError("cursor.streamId: want 1 to 64 characters");
     if (!Array.isArray(partitions) || partitions.length > MAX_PARTITIONS) throw new CursorError(`cursor.partitions: want a list of at most ${MAX_PARTITIONS}`);
-    const next = new Map();
+    const cursor = new Cursor(streamId);
     partitions.forEach((p, i) => {
       if (typeof p !== "object" || p === null) throw new CursorError(`cursor.partitions[${i}]: want an object`);
       const id = partition(p.partition, `cursor.partitions[${i}].partition`);
-      if (next.has(id)) throw new CursorError(`cursor.partitions[${i}].partition: ${id} is listed twice`);
-      next.set(id, offset(p.nextOffset, `cursor.partitions[${i}].nextOffset`));
+      if (cursor.next.has(id)) throw new CursorError(`cursor.partitions[${i}].partition: ${id} is listed twice`);
+      cursor.set(id, offset(p.nextOffset, `cursor.partitions[${i}].nextOffset`), leaderEpoch(p.leaderEpoch, `cursor.partitions[${i}].leaderEpoch`));
     });
-    return new Cursor(streamId, next);
+    return cursor;
+  }
+
+  // set puts a partition at an offset. An epoch belongs to one offset alone.
+  set(p, n, epoch) {
+    this.next.set(p, n);
+    if (epoch === undefined) this.epochs.delete(p);
+    else this.epochs.set(p, epoch);
   }
 
   // merge moves each partition forward, never back, and reports whether any
-  // moved. Offsets of another stream mean nothing here.
+  // changed. Offsets of another stream mean nothing here.
   merge(other) {
     if (other.streamId !== this.streamId) throw new CursorError(`a cursor of stream ${other.streamId} in stream ${this.streamId}`);
-    let moved = false;
-    for (const [p, n] of other.next) moved = this.advance(p, n) || moved;
-    return moved;
+    let changed = false;
+    for (const [p, n] of other.next) {
+      const at = this.next.get(p);
+      const epoch = other.epochs.get(p);
+      // The records of a batch were counted one by one before its cursor came.
+      const told = at === n && epoch !== undefined && epoch !== this.epochs.get(p);
+      if (at !== undefined && at >= n && !told) continue;
+      this.set(p, n, epoch);
+      changed = true;
+    }
+    return changed;
+  }
+
+  // learn takes over the partitions that this cursor lacks.
+  learn(other) {
+    for (const [p, n] of other.next) if (!this.next.has(p)) this.set(p, n, other.epochs.get(p));
   }
 
   // advance moves one partition forward.
   advance(p, n) {
     const at = this.next.get(p);
     if (at !== undefined && at >= n) return false;
-    this.next.set(p, n);
+    this.set(p, n);
     return true;
   }
 
@@ -77,14 +106,14 @@ export class Cursor {
   }
 
   clone() {
-    return new Cursor(this.streamId, new Map(this.next));
+    return new Cursor(this.streamId, new Map(this.next), new Map(this.epochs));
   }
 
   // toJSON gives ProtoJSON, partitions in order.
   toJSON() {
     const partitions = [...this.next]
       .sort(([a], [b]) => a - b)
-      .map(([p, n]) => ({ partition: p, nextOffset: String(n) }));
+      .map(([p, n]) => ({ partition: p, nextOffset: String(n), leaderEpoch: this.epochs.get(p) }));
     return { streamId: this.streamId, partitions };
   }
 }

@@ -299,7 +299,7 @@ export class Model {
       const at = next.get(run.partition);
       if (at === undefined || run.firstOffset < at) next.set(run.partition, run.firstOffset);
     }
-    return new Cursor(cursor.streamId, next);
+    return new Cursor(cursor.streamId, next, new Map(cursor.epochs));
   }
 }
 

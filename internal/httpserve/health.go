@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +47,14 @@ type Report struct {
 	// Status is "ok", or "unavailable" when an item is not OK.
 	Status string `json:"status"`
 	Items  []Item `json:"checks"`
+	// Reasons are those of all items, each by itself; empty when all are OK.
+	Reasons []Reason `json:"reasons"`
+}
+
+// Reason is one thing that is wrong.
+type Reason struct {
+	Check string `json:"check"` // the name of the item
+	Text  string `json:"reason"`
 }
 
 // OK reports whether every item is.
@@ -65,12 +75,28 @@ type Item struct {
 	SinceBeatMS *int64 `json:"since_beat_ms,omitempty"`
 }
 
-func report(items []Item) Report {
-	r := Report{Status: statusOK, Items: items}
-	if slices.ContainsFunc(items, func(i Item) bool { return !i.OK }) {
-		r.Status = statusUnavailable
+// add appends an item, which is OK without reasons.
+func (r *Report) add(item Item, reasons ...string) {
+	item.OK = len(reasons) == 0
+	item.Reason = clip(strings.Join(reasons, "; "), maxReason)
+	r.Items = append(r.Items, item)
+	if item.OK {
+		return
 	}
-	return r
+	r.Status = statusUnavailable
+	left := maxReason
+	for i, text := range reasons {
+		if i > 0 && len(text) > left {
+			break // as much as there is in one line
+		}
+		text = clip(text, left)
+		left -= len(text)
+		r.Reasons = append(r.Reasons, Reason{item.Name, text})
+	}
+}
+
+func newReport(items int) Report {
+	return Report{Status: statusOK, Items: make([]Item, 0, items), Reasons: []Reason{}}
 }
 
 // SetStopping makes the process not ready for good. It stays live.
@@ -118,17 +144,17 @@ func (h *Health) Live() Report {
 	h.mu.Lock()
 	beats := slices.Clone(h.beats)
 	h.mu.Unlock()
-	items := make([]Item, 0, len(beats))
+	rep := newReport(len(beats))
 	for _, b := range beats {
 		age := time.Since(h.start) - time.Duration(b.last.Load())
 		ms := age.Milliseconds()
-		item := Item{Name: b.name, OK: age <= b.deadline, SinceBeatMS: &ms}
-		if !item.OK {
-			item.Reason = fmt.Sprintf("no progress for %v, allowed %v", age.Round(time.Millisecond), b.deadline)
+		var reasons []string
+		if age > b.deadline {
+			reasons = []string{fmt.Sprintf("no progress for %v, allowed %v", age.Round(time.Millisecond), b.deadline)}
 		}
-		items = append(items, item)
+		rep.add(Item{Name: b.name, SinceBeatMS: &ms}, reasons...)
 	}
-	return report(items)
+	return rep
 }
 
 // ---- readiness ----
@@ -178,22 +204,24 @@ func (h *Health) Ready(ctx context.Context) Report {
 	h.mu.Lock()
 	checks := slices.Clone(h.checks)
 	h.mu.Unlock()
-	items := make([]Item, len(checks), len(checks)+1)
+	reasons := make([][]string, len(checks))
 	var wg sync.WaitGroup
 	for i, c := range checks {
 		wg.Go(func() {
-			items[i] = Item{Name: c.name, OK: true}
 			if err := c.result(ctx); err != nil {
-				items[i].OK = false
-				items[i].Reason = oneLine(err.Error(), maxReason)
+				reasons[i] = lines(err.Error())
 			}
 		})
 	}
 	wg.Wait()
-	if h.stopping.Load() {
-		items = append(items, Item{Name: "process", Reason: "stopping"})
+	rep := newReport(len(checks) + 1)
+	for i, c := range checks {
+		rep.add(Item{Name: c.name}, reasons[i]...)
 	}
-	return report(items)
+	if h.stopping.Load() {
+		rep.add(Item{Name: "process"}, "stopping")
+	}
+	return rep
 }
 
 func (c *check) result(ctx context.Context) error {
@@ -242,8 +270,9 @@ func (c *check) execute(ctx context.Context, run *checkRun) {
 
 // ---- HTTP ----
 
-// Livez answers 200 when every loop beats, else 503. The body is "ok" or the
-// reasons, one a line; with ?verbose it is the [Report] as JSON.
+// Livez answers 200 when every loop beats, else 503. The body is "ok" or a line
+// for each item that is not OK. It is the [Report] as JSON with ?format=json,
+// ?verbose, or an Accept header that asks for application/json.
 func (h *Health) Livez() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.answer(w, r, h.Live())
@@ -264,8 +293,14 @@ func (h *Health) answer(w http.ResponseWriter, r *http.Request, rep Report) {
 	if !rep.OK() {
 		code = http.StatusServiceUnavailable
 	}
+	w.Header().Set("Vary", "Accept")
+	asJSON, err := wantsJSON(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	// An error of the writes below is the client's going away.
-	if r.URL.Query().Has("verbose") {
+	if asJSON {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(rep)
@@ -284,22 +319,70 @@ func (h *Health) answer(w http.ResponseWriter, r *http.Request, rep Report) {
 	}
 }
 
-// oneLine makes s fit one line of n bytes: what stood on lines of its own is
-// separated by "; ", other control characters become spaces and the cut is on a
-// rune boundary.
-func oneLine(s string, n int) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
+// wantsJSON reports whether the answer to a probe is JSON: as the query says or,
+// where it says nothing, the Accept header. Whoever takes anything gets text.
+func wantsJSON(r *http.Request) (bool, error) {
+	query := r.URL.Query()
+	switch format := query.Get("format"); {
+	case format == "json":
+		return true, nil
+	case format == "text":
+		return false, nil
+	case query.Has("format"):
+		return false, fmt.Errorf("format: %q: want json or text", clip(format, 64))
+	case query.Has("verbose"):
+		return true, nil
+	}
+	asJSON, asText := 0.0, 0.0
+	for accepted := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		name, params, err := mime.ParseMediaType(accepted)
+		if err != nil {
+			continue
 		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
+		weight := 1.0
+		if q, ok := params["q"]; ok {
+			if weight, err = strconv.ParseFloat(q, 64); err != nil {
+				continue
+			}
+		}
+		switch name {
+		case "application/json":
+			asJSON = weight
+		case "text/plain":
+			asText = weight
+		}
+	}
+	return asJSON > 0 && asJSON >= asText, nil
+}
+
+// lines returns the lines of s that say something, one at least, without control
+// characters.
+func lines(s string) []string {
+	var out []string
+	for line := range strings.SplitSeq(s, "\n") {
+		line = strings.TrimSpace(strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return ' '
+			}
+			return r
+		}, strings.ToValidUTF8(line, "\uFFFD")))
+		if line != "" {
+			out = append(out, line)
+		}
+	}
+	if out == nil {
+		return []string{"no reason given"}
+	}
+	return out
+}
+
+// clip cuts s to n bytes, on a rune boundary.
+func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
 	const dots = "…"
-	cut := n - len(dots)
+	cut := max(0, n-len(dots))
 	for cut > 0 && !utf8.RuneStart(s[cut]) {
 		cut--
 	}

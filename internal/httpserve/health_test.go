@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,13 +207,86 @@ func TestReasonsAreOneBoundedLine(t *testing.T) {
 	for _, in := range []string{
 		"", "plain", "a\r\nb: forged\x1b[31m", strings.Repeat("é", maxReason), strings.Repeat("a", maxReason-1) + "€", "\xff\xfe", strings.Repeat("\xe2\x82", maxReason),
 	} {
-		got := oneLine(in, maxReason)
-		if len(got) > maxReason || !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x1b") {
-			t.Errorf("oneLine(%.20q) = %q (%d bytes)", in, got, len(got))
+		h := NewHealth()
+		h.Condition("check", in)
+		rep := h.Ready(t.Context())
+		got, all := rep.Items[0].Reason, 0
+		if got == "" || len(got) > maxReason || !utf8.ValidString(got) || strings.ContainsAny(got, "\r\n\x1b") {
+			t.Errorf("the reason of %.20q is %q (%d bytes)", in, got, len(got))
+		}
+		for _, r := range rep.Reasons {
+			all += len(r.Text)
+			if r.Text == "" || !utf8.ValidString(r.Text) || strings.ContainsAny(r.Text, "\r\n\x1b") {
+				t.Errorf("a reason of %.20q is %q", in, r.Text)
+			}
+		}
+		if len(rep.Reasons) == 0 || all > maxReason {
+			t.Errorf("%d reasons of %.20q take %d bytes", len(rep.Reasons), in, all)
 		}
 	}
-	if got := oneLine("a\nb\tc\n", 10); got != "a; b c" {
-		t.Errorf("oneLine = %q", got)
+	h := NewHealth()
+	h.Condition("check", "a\nb\tc\n")
+	if got := h.Ready(t.Context()).Items[0].Reason; got != "a; b c" {
+		t.Errorf("the reason is %q", got)
+	}
+}
+
+// A program gets each reason by itself, whichever way it asks for JSON; whoever asks for nothing gets text.
+func TestProbesAnswerInTheFormatAskedFor(t *testing.T) {
+	t.Parallel()
+	h := NewHealth()
+	h.Condition("feed", "starting")
+	h.Condition("kafka", "broker 0: refused; to do: start it\nbroker 1: silent")
+	h.Condition("fine", "").Set(nil)
+	const text = "feed: starting\nkafka: broker 0: refused; to do: start it; broker 1: silent\n"
+	want := []Reason{{"feed", "starting"}, {"kafka", "broker 0: refused; to do: start it"}, {"kafka", "broker 1: silent"}}
+	for _, tt := range []struct {
+		query  string
+		accept []string
+		json   bool
+	}{
+		{"", nil, false},
+		{"", []string{"*/*"}, false},
+		{"", []string{"text/html,application/xhtml+xml,*/*;q=0.8"}, false},
+		{"", []string{"text/plain, application/json;q=0.5"}, false},
+		{"", []string{"application/json;q=0"}, false},
+		{"", []string{"application/json;q=many"}, false},
+		{"", []string{";;;,,application/jsonp"}, false},
+		{"?format=text", []string{"application/json"}, false},
+		{"?verbose&format=text", nil, false},
+		{"", []string{"application/json"}, true},
+		{"", []string{"Application/JSON; charset=utf-8"}, true},
+		{"", []string{"text/plain;q=0.5", "application/json;q=0.9"}, true},
+		{"", []string{"application/json, text/plain, */*"}, true},
+		{"?format=json", []string{"text/plain"}, true},
+		{"?verbose", []string{"text/plain"}, true},
+	} {
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz"+tt.query, nil)
+		r.Header["Accept"] = tt.accept
+		h.Readyz().ServeHTTP(rec, r)
+		if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Vary") != "Accept" {
+			t.Errorf("%q, %q: %d %v", tt.query, tt.accept, rec.Code, rec.Header())
+		}
+		if !tt.json {
+			if got := rec.Body.String(); got != text || rec.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+				t.Errorf("%q, %q: %q, want %q", tt.query, tt.accept, got, text)
+			}
+			continue
+		}
+		var rep Report
+		if err := json.Unmarshal(rec.Body.Bytes(), &rep); err != nil || !slices.Equal(rep.Reasons, want) || len(rep.Items) != 3 ||
+			rec.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%q, %q: %s, %v", tt.query, tt.accept, rec.Body, err)
+		}
+	}
+	if code, body := probe(t, h.Readyz(), "/readyz?format=xml"); code != http.StatusBadRequest || body != "format: \"xml\": want json or text\n" {
+		t.Errorf("format=xml: %d %q", code, body)
+	}
+	// No reason is a list too.
+	ready := `{"status":"ok","checks":[],"reasons":[]}` + "\n"
+	if code, body := probe(t, NewHealth().Readyz(), "/readyz?format=json"); code != http.StatusOK || body != ready {
+		t.Errorf("ready: %d %q, want %q", code, body, ready)
 	}
 }
 

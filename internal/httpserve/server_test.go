@@ -128,7 +128,7 @@ func TestServesProbesBesideTheHandler(t *testing.T) {
 	}{
 		{"/livez", "ok\n", 200},
 		{"/readyz", "feed: starting\n", 503},
-		{"/readyz?verbose", `{"status":"unavailable","checks":[{"name":"feed","ok":false,"reason":"starting"}]}` + "\n", 503},
+		{"/readyz?verbose", `{"status":"unavailable","checks":[{"name":"feed","ok":false,"reason":"starting"}],"reasons":[{"check":"feed","reason":"starting"}]}` + "\n", 503},
 		{"/", "hello /", 200},
 		{"//odd//path", "hello //odd//path", 200}, // not redirected behind the handler's back
 		{"/debug/pprof/", "hello /debug/pprof/", 200},

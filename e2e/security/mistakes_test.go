@@ -110,6 +110,21 @@ var mistakes = []mistake{
 	{"ssl to a web server with TLS", func(t *testing.T, b *broker) env {
 		return b.to(t, "PLAIN", "ssl").with(env{"KAFKA_BROKERS": tlsWebServer(t, b)})
 	}, "web server", "KAFKA_BROKERS"},
+	{"plaintext to a web server that answers with a page alone", func(t *testing.T, b *broker) env {
+		return b.to(t, "PLAIN", "plaintext").with(env{"KAFKA_BROKERS": pageServer(t)})
+	}, "web server", "KAFKA_BROKERS"},
+	{"ssl to a web server that answers with a page alone", func(t *testing.T, b *broker) env {
+		return b.to(t, "PLAIN", "ssl").with(env{"KAFKA_BROKERS": pageServer(t)})
+	}, "web server", "KAFKA_BROKERS"},
+	{"plaintext to a port that hangs up", func(t *testing.T, b *broker) env {
+		return b.to(t, "PLAIN", "plaintext").with(env{"KAFKA_BROKERS": hangUp(t)})
+	}, "expects SASL or TLS", changeProtocol},
+	{"sasl_plaintext to a port that hangs up", func(t *testing.T, b *broker) env {
+		return b.sasl(t, "SASL", "sasl_plaintext").with(env{"KAFKA_BROKERS": hangUp(t)})
+	}, "expects TLS", changeProtocol},
+	{"sasl_ssl to a TLS port that hangs up", func(t *testing.T, b *broker) env {
+		return b.sasl(t, "SASLTLS", "sasl_ssl").with(env{"KAFKA_BROKERS": tlsHangUp(t, b)})
+	}, "turns this client away", "KAFKA_BROKERS"},
 	{"sasl_ssl to a port that hangs up", func(t *testing.T, b *broker) env {
 		return b.to(t, "SASLTLS", "sasl_ssl").with(password("PLAIN")).with(env{"KAFKA_BROKERS": onlyTLS(t)})
 	}, "does not speak TLS", changeProtocol},
@@ -148,14 +163,42 @@ func webServer(t *testing.T) string {
 // tlsWebServer is one with a certificate that the client trusts.
 func tlsWebServer(t *testing.T, b *broker) string {
 	t.Helper()
-	config := &tls.Config{Certificates: []tls.Certificate{b.ca.Server(certs.Valid, "127.0.0.1")}, MinVersion: tls.VersionTLS12}
+	config := trusted(b)
 	return listen(t, func(conn net.Conn) { refuse(tls.Server(conn, config)) })
 }
 
+func trusted(b *broker) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{b.ca.Server(certs.Valid, "127.0.0.1")}, MinVersion: tls.VersionTLS12}
+}
+
 // refuse answers whatever comes as a web server does.
-func refuse(conn net.Conn) {
+func refuse(conn net.Conn) { answer(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n") }
+
+// pageServer is a web server that takes what has no version of HTTP for a request of HTTP/0.9, which is answered without a
+// status line.
+func pageServer(t *testing.T) string {
+	t.Helper()
+	return listen(t, func(conn net.Conn) {
+		answer(conn, "<!DOCTYPE HTML>\n<html><head><title>Error response</title></head></html>\n")
+	})
+}
+
+// hangUp ends each connection when it has heard something, tlsHangUp when that is what TLS protects.
+func hangUp(t *testing.T) string {
+	t.Helper()
+	return listen(t, func(conn net.Conn) { answer(conn, "") })
+}
+
+func tlsHangUp(t *testing.T, b *broker) string {
+	t.Helper()
+	config := trusted(b)
+	return listen(t, func(conn net.Conn) { answer(tls.Server(conn, config), "") })
+}
+
+// answer says the text to whatever comes first.
+func answer(conn net.Conn, text string) {
 	if _, err := conn.Read(make([]byte, 4096)); err == nil {
-		_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n") // the client may have hung up
+		_, _ = io.WriteString(conn, text) // the client may have hung up
 	}
 }
 

@@ -315,6 +315,22 @@ func reply(text string) func(net.Conn) {
 	}
 }
 
+// replyBytewise answers as reply does, in as many packets as there are bytes.
+func replyBytewise(text string) func(net.Conn) {
+	return func(conn net.Conn) {
+		defer conn.Close()
+		if _, err := conn.Read(make([]byte, 4096)); err != nil {
+			return
+		}
+		for i := range len(text) {
+			if _, err := io.WriteString(conn, text[i:i+1]); err != nil {
+				return // the client has hung up
+			}
+			time.Sleep(5 * time.Millisecond) // so that each is read by itself
+		}
+	}
+}
+
 func silence(conn net.Conn) {
 	defer conn.Close()
 	// Ends when the client hangs up.
@@ -323,6 +339,8 @@ func silence(conn net.Conn) {
 
 func TestOtherProtocols(t *testing.T) {
 	t.Parallel()
+	// What some web servers answer where they find no version of HTTP: a status line is of HTTP/1.0.
+	const page = "<!DOCTYPE HTML>\n<html lang=\"en\">\n<head><title>Error response</title></head>\n</html>\n"
 	tests := []struct {
 		name   string
 		listen func(net.Conn)
@@ -334,12 +352,18 @@ func TestOtherProtocols(t *testing.T) {
 			[]string{"is a TLS listener", "KAFKA_SECURITY_PROTOCOL", "to ssl, or to sasl_ssl", "now plaintext"}},
 		{"plaintext to a web server", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), false, kafkaclient.ClassTLS,
 			[]string{"is a web server", "KAFKA_BROKERS"}},
+		{"plaintext to a web server that sends a page alone", reply(page), false, kafkaclient.ClassTLS,
+			[]string{"is a web server", "KAFKA_BROKERS"}},
+		{"plaintext to a web server that sends byte by byte", replyBytewise("HTTP/1.1 400 Bad Request\r\n\r\n"), false, kafkaclient.ClassTLS,
+			[]string{"is a web server", "KAFKA_BROKERS"}},
 		{"plaintext to a listener that hangs up", reply(""), false, kafkaclient.ClassAuthentication,
 			[]string{"expects SASL or TLS", "KAFKA_SECURITY_PROTOCOL"}},
 		{"plaintext to silence", silence, false, kafkaclient.ClassTimeout, []string{"accepts connections, but does not answer", "KAFKA_BROKERS"}},
 		{"TLS to plaintext that hangs up", reply(""), true, kafkaclient.ClassTLS,
 			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL", "to plaintext, or to sasl_plaintext", "now ssl"}},
 		{"TLS to a web server", reply("HTTP/1.1 400 Bad Request\r\n\r\n"), true, kafkaclient.ClassTLS,
+			[]string{"is a web server", "KAFKA_BROKERS"}},
+		{"TLS to a web server that sends a page alone", reply(page), true, kafkaclient.ClassTLS,
 			[]string{"is a web server", "KAFKA_BROKERS"}},
 		{"TLS to something else", reply("220 mail.example ESMTP\r\n"), true, kafkaclient.ClassTLS,
 			[]string{"does not speak TLS", "KAFKA_SECURITY_PROTOCOL"}},

@@ -97,14 +97,16 @@ func (e *HangUpError) Error() string {
 func (e *HangUpError) Unwrap() error { return e.Err }
 
 // watchedConn gives the first errors of a connection their meaning. It looks at the first bytes of the answer: a Kafka
-// answer begins with its size, which would be over 350 MB if it looked like a TLS record or an HTTP status line. And it
+// answer begins with its size, which would be over 350 MB if it looked like a TLS record, an HTTP status line or a page. And it
 // counts requests, each of which the client writes at once, because some brokers answer a wrong password by hanging up.
 type watchedConn struct {
 	net.Conn
 	addr     string
 	requests int64 // until authenticated
 	written  atomic.Int64
-	begun    atomic.Bool
+	// heard are the first bytes that came, as many as hearing says. The client reads on one goroutine at a time.
+	heard   [4]byte
+	hearing int
 }
 
 func (c *watchedConn) Write(p []byte) (int, error) {
@@ -114,13 +116,10 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 
 func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	// A size split over two reads goes unnoticed and leaves the client's own, less telling error.
-	if n >= 4 && c.begun.CompareAndSwap(false, true) {
-		switch {
-		case (p[0] == tlsAlert || p[0] == tlsHandshake) && p[1] == tlsMajor:
-			return 0, &ProtocolError{Addr: c.addr, Spoken: "TLS"}
-		case bytes.HasPrefix(p[:n], []byte("HTTP")):
-			return 0, &ProtocolError{Addr: c.addr, Spoken: "HTTP"}
+	if c.hearing < len(c.heard) && n > 0 {
+		c.hearing += copy(c.heard[c.hearing:], p[:n])
+		if spoken := otherProtocol(c.heard[:c.hearing]); spoken != "" {
+			return 0, &ProtocolError{Addr: c.addr, Spoken: spoken}
 		}
 	}
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -136,6 +135,23 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// otherProtocol tells by the first bytes of an answer, four at least, that it is not Kafka's.
+func otherProtocol(first []byte) string {
+	switch {
+	case len(first) < 4:
+		return ""
+	case (first[0] == tlsAlert || first[0] == tlsHandshake) && first[1] == tlsMajor:
+		return "TLS"
+	case isHTTP(first):
+		return "HTTP"
+	}
+	return ""
+}
+
+// isHTTP reports whether an answer begins as a web server's: with a status line or, where the server takes what it got for a
+// request of HTTP/0.9, with the page itself.
+func isHTTP(first []byte) bool { return bytes.HasPrefix(first, []byte("HTTP")) || first[0] == '<' }
 
 // A client asks for versions first, then names the mechanism, then authenticates.
 const (

@@ -52,7 +52,7 @@ func (x explainer) tls(err error) (cause, fix string) {
 	if isRemoteAlert(err) {
 		return x.clientCertificate(addr)
 	}
-	if not, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(not.RecordHeader[:4]) == "HTTP" {
+	if not, ok := errors.AsType[tls.RecordHeaderError](err); ok && isHTTP(not.RecordHeader[:]) {
 		return x.webServer(addr)
 	}
 	const plain = " to plaintext, or to sasl_plaintext where the listener authenticates with SASL, or KAFKA_BROKERS to a TLS port"
@@ -119,12 +119,7 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	protocol := x.protocol()
 	hangUp, hungUp := errors.AsType[*HangUpError](err)
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok && !hungUp || hungUp && hangUp.First {
-		if x.s != nil && x.s.SecurityProtocol.TLS() {
-			return "the broker closed the connection without an answer: the listener expects SASL, and the client does not authenticate",
-				"set KAFKA_SECURITY_PROTOCOL" + protocol + " to sasl_ssl, and KAFKA_SASL_MECHANISM to what the listener offers"
-		}
-		return "the broker closed the connection without an answer: the listener expects SASL or TLS and the client does not",
-			"set KAFKA_SECURITY_PROTOCOL" + protocol + " to what the listener has: sasl_plaintext, ssl or sasl_ssl"
+		return x.noAnswer(protocol)
 	}
 	if hungUp && hangUp.Handshake {
 		return "the listener does not offer this SASL mechanism, or does not authenticate with SASL at all",
@@ -163,6 +158,32 @@ func (x explainer) authentication(err error) (cause, fix string) {
 	}
 	return "the user name or password is wrong, or the user does not exist for this mechanism",
 		"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM" + mechanism
+}
+
+// noAnswer explains that the other side closed the connection when it had heard the first request. It may be what the client
+// does not do already.
+func (x explainer) noAnswer(protocol string) (cause, fix string) {
+	const closed = "the broker closed the connection without an answer: "
+	const setProtocol = "set KAFKA_SECURITY_PROTOCOL"
+	var encrypts, authenticates bool
+	elsewhere := "KAFKA_BROKERS"
+	if x.s != nil {
+		encrypts, authenticates = x.s.SecurityProtocol.TLS(), x.s.SecurityProtocol.SASL()
+		elsewhere += x.value(func(s *Settings) string { return s.Brokers.String() })
+	}
+	switch {
+	case encrypts && authenticates:
+		return closed + "it turns this client away before it knows who that is (a limit on connections, a proxy, a firewall), or is no Kafka broker",
+			"check the log of the broker, and that " + elsewhere + " is a port of one"
+	case encrypts:
+		return closed + "the listener expects SASL, and the client does not authenticate",
+			setProtocol + protocol + " to sasl_ssl, and KAFKA_SASL_MECHANISM to what the listener offers"
+	case authenticates:
+		return closed + "the listener expects TLS, and the client does not encrypt, or it is no Kafka broker",
+			setProtocol + protocol + " to sasl_ssl, or to ssl where the listener does not authenticate with SASL, or " + elsewhere + " to a port of the broker"
+	}
+	return closed + "the listener expects SASL or TLS and the client does not",
+		setProtocol + protocol + " to what the listener has: sasl_plaintext, ssl or sasl_ssl"
 }
 
 // credentials explains that there is nothing to authenticate with.

@@ -19,10 +19,10 @@ import (
 // demoCommand plays simulated agents into a topic of the user's cluster.
 type demoCommand struct {
 	Runs        int     `name:"runs" short:"n" default:"10" placeholder:"N" help:"How many runs; 0 goes on until Ctrl-C."`
-	Rate        float64 `name:"rate" placeholder:"R" help:"Start at most R runs a second, as many at once as that takes; 0 is the default." unset:"one as soon as there is a place for it"`
+	Rate        float64 `name:"rate" aliases:"demo-rate" placeholder:"R" help:"Start at most R runs a second, as many at once as that takes; 0 is the default. Also --demo-rate, as in up." unset:"one as soon as there is a place for it"`
 	Concurrency int     `name:"concurrency" placeholder:"N" help:"At most N runs at once; 0 is the default." unset:"3, or with --rate as many as it takes"`
 	Speed       float64 `name:"speed" default:"1" placeholder:"S" help:"How fast a run goes: 1 is its natural pace, about ten to thirty seconds, 2 twice as fast, 0 as fast as possible."`
-	Seed        seed    `name:"seed" placeholder:"N" help:"Decides everything that the runs do, so that it can be repeated." unset:"a new one, which is printed"`
+	Seed        seed    `name:"seed" aliases:"demo-seed" placeholder:"N" help:"Decides everything that the runs do, so that it can be repeated. Also --demo-seed, as in up." unset:"a new one, which is printed"`
 	Scenario    string  `name:"scenario" default:"all" placeholder:"NAME" help:"A scenario by its name, or all for each in turn."`
 	Clock       moment  `name:"clock" placeholder:"TIME" help:"Stamp messages as if it were this time (RFC 3339) at the start and passed as the runs say, so that a seed decides timestamps too." unset:"the clock of this machine"`
 	Output

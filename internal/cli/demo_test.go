@@ -252,3 +252,35 @@ func TestUpWithADemo(t *testing.T) {
 		}
 	}
 }
+
+// What up calls --demo-rate is --rate in demo, and a command line that was written for one is good for the other.
+func TestDemoTakesTheNamesOfUp(t *testing.T) {
+	t.Parallel()
+	options, err := settings.Fields(newUpCommand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{"demo-rate": "2.5", "demo-seed": "7"}
+	for _, f := range options {
+		if _, ok := values[f.Flag]; strings.HasPrefix(f.Flag, "demo-") && !ok {
+			t.Errorf("up has --%s: say here what it is in demo", f.Flag)
+		}
+	}
+	for _, prefix := range []string{"--", "--demo-"} {
+		args := []string{"demo", prefix + "rate=" + values["demo-rate"], prefix + "seed", values["demo-seed"]}
+		cmd, _, err := Program{Args: args}.prepare()
+		if err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		c, ok := cmd.(*demoCommand)
+		if !ok {
+			t.Fatalf("%T", cmd)
+		}
+		if o, err := c.options(); err != nil || o.Rate != 2.5 || o.Seed != 7 {
+			t.Errorf("%q: %+v, %v", args, o, err)
+		}
+	}
+	if help := strings.Join(strings.Fields(runCLI(t, nil, "demo", "--help").stdout), " "); !strings.Contains(help, "Also --demo-rate, as in up.") {
+		t.Errorf("demo --help does not tell: %s", help)
+	}
+}

@@ -115,8 +115,14 @@ func TestRetentionUnderReadingClients(t *testing.T) {
 		t.Errorf("gaps %v and %d records, want offsets 0 to 40 gone and 60 records", c.Gaps, len(c.Records))
 	}
 	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", c.StreamID+":0=10", "--no-follow", "-o", "json")
-	if code := tail.Wait(); code != 0 || len(parseLines(t, tail.Out.String())) != 60 || !strings.Contains(tail.Errs.String(), "partition 0 offsets 10 to 39 will not come") {
-		t.Errorf("tail ended with %d, %d lines, said %q", code, len(parseLines(t, tail.Out.String())), tail.Errs)
+	code := tail.Wait()
+	records, events := parseLines(t, tail.Out.String())
+	if code != 0 || len(records) != 60 || !strings.Contains(tail.Errs.String(), "partition 0 offsets 10 to 39 will not come") {
+		t.Errorf("tail ended with %d, %d records, said %q", code, len(records), tail.Errs)
+	}
+	gap := `{"type":"gap","partition":0,"from":10,"to":40,"reason":"retention"}` + "\n"
+	if len(events) != 2 || strings.Count(tail.Out.String(), gap) != 1 || events[1].Type != "cursor" {
+		t.Errorf("beside records tail printed %+v, want the gap and the cursor", events)
 	}
 }
 
@@ -129,6 +135,12 @@ func TestPartitionGrowthUnderReadingClients(t *testing.T) {
 		c.Until(name, func() bool { return c.CaughtUp == 1 })
 	}
 	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--count", "15", "-o", "json")
+	testprocess.Eventually(t, "tail reads the partitions that there are", func() error {
+		if records, _ := parseLines(t, tail.Out.String()); len(records) != 5 {
+			return fmt.Errorf("%d records, want 5", len(records))
+		}
+		return nil
+	})
 	if _, err := admin(t, s.Kafka).UpdatePartitions(t.Context(), partitions+1, topic); err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +149,13 @@ func TestPartitionGrowthUnderReadingClients(t *testing.T) {
 		c.Until(name, func() bool { return len(c.Records) == 15 })
 		c.Complete(5, 0, 0, 10)
 	}
-	if code := tail.Wait(); code != 0 || len(parseLines(t, tail.Out.String())) != 15 {
+	code := tail.Wait()
+	records, events := parseLines(t, tail.Out.String())
+	if code != 0 || len(records) != 15 {
 		t.Errorf("tail ended with %d and printed %q", code, tail.Out)
+	}
+	if len(events) != 2 || events[0].Type != "partitions" || events[0].Count != partitions+1 || events[1].Type != "cursor" {
+		t.Errorf("beside records tail printed %+v, want the partitions and the cursor", events)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testprocess.Main(m)) }
 
-// lines are the lines of tail --output json.
+// line is a line of tail --output json.
 type line struct {
 	Partition int32           `json:"partition"`
 	Offset    int64           `json:"offset"`
@@ -23,21 +23,28 @@ type line struct {
 	Type      string          `json:"type"`
 	Timestamp string          `json:"timestamp"`
 	Message   json.RawMessage `json:"message"`
+
+	Count int `json:"count"` // of partitions
 }
 
-func parseLines(t *testing.T, out string) []line {
+// parseLines returns the records that a tail printed, and what else.
+func parseLines(t *testing.T, out string) (records, events []line) {
 	t.Helper()
-	var all []line
 	d := json.NewDecoder(strings.NewReader(out))
 	for {
 		var l line
 		err := d.Decode(&l)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return all
+			return records, events
 		}
 		if err != nil {
 			t.Fatalf("tail printed %q: %v", out, err)
 		}
-		all = append(all, l)
+		switch l.Type {
+		case "gap", "reset", "partitions", "cursor":
+			events = append(events, l)
+		default:
+			records = append(records, l)
+		}
 	}
 }

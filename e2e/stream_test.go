@@ -90,7 +90,8 @@ func TestTheSameStreamEverywhere(t *testing.T) {
 		offset    int64
 	}
 	seen := map[place]bool{}
-	for _, l := range parseLines(t, tail.Out.String()) {
+	printed, _ := parseLines(t, tail.Out.String())
+	for _, l := range printed {
 		at := place{l.Partition, l.Offset}
 		if e := log.At(l.Partition, l.Offset); seen[at] || e.Thread != l.ThreadID || e.Sequence != l.Sequence || l.Type != "event" || l.Timestamp == "" || len(l.Message) == 0 {
 			t.Fatalf("tail printed %+v, the log has %+v", l, e)

@@ -28,13 +28,13 @@ func TestTailInAPipeAndOnInterrupt(t *testing.T) {
 	defer cancel()
 	sh := exec.CommandContext(ctx, "sh", "-c", testprocess.Binary()+" tail --brokers "+s.Kafka+" --from earliest --output json | head -n 3")
 	out, err := sh.Output()
-	if err != nil || len(parseLines(t, string(out))) != 3 {
+	if records, events := parseLines(t, string(out)); err != nil || len(records) != 3 || len(events) != 0 {
 		t.Errorf("tail | head -n 3: %v %q", err, out)
 	}
 	tail := testprocess.Run(t, nil, "tail", "--brokers", s.Kafka, "--from", "earliest", "--thread", "alpha", "--type", "event", "-o", "json")
 	testprocess.Eventually(t, "tail prints", func() error {
-		if n := len(parseLines(t, tail.Out.String())); n != 32 {
-			return fmt.Errorf("%d lines, want 32", n)
+		if records, _ := parseLines(t, tail.Out.String()); len(records) != 32 {
+			return fmt.Errorf("%d records, want 32", len(records))
 		}
 		return nil
 	})
@@ -47,7 +47,11 @@ func TestTailInAPipeAndOnInterrupt(t *testing.T) {
 	if tail.Errs.String() != "" {
 		t.Errorf("tail said %q", tail.Errs)
 	}
-	for _, l := range parseLines(t, tail.Out.String()) {
+	records, events := parseLines(t, tail.Out.String())
+	if len(events) != 1 || events[0].Type != "cursor" {
+		t.Errorf("interrupted, tail printed %+v beside records, want the cursor", events)
+	}
+	for _, l := range records {
 		if l.ThreadID != "alpha" {
 			t.Errorf("--thread alpha let %q through", l.ThreadID)
 		}

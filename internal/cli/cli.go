@@ -188,10 +188,11 @@ func (prog Program) prepare() (command, *Process, error) {
 	}, nil
 }
 
-// negative matches a number below zero, which the parser would take for flags.
-var negative = regexp.MustCompile(`^-\.?[0-9]`)
+// negative matches what the parser would take for flags: a number below zero, and a cursor, whose stream id may begin with a dash.
+var negative = regexp.MustCompile(`^-(\.?[0-9]|[A-Za-z0-9_-]{15}:)`)
 
-// attachNegatives attaches a negative number to the flag before it, so that what is said of it is what is allowed there.
+// attachNegatives attaches a value that begins with a dash to the flag before it, so that it is one, or what is said of it is
+// what is allowed there.
 func attachNegatives(args []string) []string {
 	var out []string
 	for i, arg := range args {

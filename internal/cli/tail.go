@@ -3,17 +3,13 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/feed"
@@ -42,7 +38,10 @@ func (c *tailCommand) Help() string {
 		"each record comes when it is read, so an older one may follow a newer one. Each line has the time at which it was sent, "+
 		"and PARTITION@OFFSET, by which it can be sorted.\n\n"+
 		"Interrupted, it ends with exit code 0, or with %d when --no-follow or --count wanted more. With --no-follow, the exit code "+
-		"is %d when there was no record to print.", ExitFailure, ExitNoData)
+		"is %d when there was no record to print.\n\n"+
+		"At its end it says with which cursor another tail goes on exactly where this one ended: on standard error, or with --output json "+
+		"as the last line, which has the type cursor. Other lines of JSON that are no records have the type gap, reset or partitions.",
+		ExitFailure, ExitNoData)
 }
 
 // Run prints records until it is done or interrupted, which is how a tail is meant to end, also while it connects.
@@ -269,203 +268,4 @@ func (s tailStart) start(began time.Time) feed.Start {
 	}
 	ms := max(0, since.UnixMilli())
 	return feed.Start{SinceMS: &ms}
-}
-
-// tailer prints the log as it grows. It reads the partitions directly, without
-// a consumer group, and commits nothing.
-type tailer struct {
-	start feed.Start
-	// live leaves out what is not new; nil lets everything by.
-	live   *liveEnd
-	filter *feed.Filter
-	limits wire.Limits
-	// count ends after so many records; 0 never ends.
-	count   int
-	printed int
-	// untilEnd ends where the log ended when the tail began.
-	untilEnd bool
-	// idle is how long one that ends there waits for the next piece of the log.
-	idle time.Duration
-	json bool
-	out  *bufio.Writer
-	// note tells people what is no record: gaps, resets.
-	note func(format string, args ...any)
-}
-
-// run prints until ctx ends, the count is reached, or the output is closed.
-func (t *tailer) run(ctx context.Context, f *feed.Feed) error {
-	r, err := f.NewReader(ctx, t.start)
-	if err != nil {
-		return err
-	}
-	t.began(len(r.Positions()))
-	for {
-		// Whatever is in memory is printed before the output is flushed.
-		step, ok, _ := r.TryNext()
-		if !ok {
-			if err := t.flush(); err != nil {
-				return err
-			}
-			if step, err = t.next(ctx, f, r); err != nil {
-				return err
-			}
-		}
-		switch {
-		case step.Segment != nil:
-			done := false
-			step.Segment.Matching(t.filter, func(rec *feed.Record) {
-				if err != nil || done || t.live != nil && !t.live.isNew(rec) {
-					return
-				}
-				err = t.print(rec)
-				t.printed++
-				done = t.count > 0 && t.printed == t.count
-			})
-			if err != nil {
-				return err
-			}
-			if done {
-				return t.flush()
-			}
-		case step.Gap != nil:
-			t.note("gap: partition %d offsets %d to %d will not come (%s)", step.Gap.Partition, step.Gap.From, step.Gap.To-1, step.Gap.Reason)
-		case step.Reset != nil:
-			t.note("reset: %s; reading stream %s from its beginning", step.Reset.Reason, r.StreamID())
-		case step.Growth != nil:
-			t.note("the topic has %d partitions now", len(r.Positions()))
-		case step.CaughtUp:
-			if t.untilEnd {
-				return t.flush()
-			}
-		}
-	}
-}
-
-// next waits for what comes next: without end when there may be nothing, but not when the log is known to go on.
-func (t *tailer) next(ctx context.Context, f *feed.Feed, r *feed.Reader) (feed.Step, error) {
-	if !t.untilEnd {
-		return r.Next(ctx)
-	}
-	bounded, cancel := context.WithTimeout(ctx, t.idle)
-	defer cancel()
-	step, err := r.Next(bounded)
-	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
-		if why := f.Ready(); why != nil {
-			err = why
-		}
-		err = fmt.Errorf("the rest of the log could not be read within %v: %w", t.idle, err)
-	}
-	return step, err
-}
-
-// began tells people that something is going on when no record comes, and in which order records will.
-func (t *tailer) began(partitions int) {
-	if t.json || t.untilEnd {
-		return
-	}
-	order := ""
-	if partitions > 1 {
-		order = fmt.Sprintf(" of %d partitions, each in its own order", partitions)
-	}
-	t.note("printing records%s; Ctrl-C ends", order)
-}
-
-// tailLine is one line of --output json. Offsets and sequences are exact
-// integers of up to 64 bits.
-type tailLine struct {
-	Partition int32  `json:"partition"`
-	Offset    int64  `json:"offset"`
-	ThreadID  string `json:"thread_id"`
-	TenantID  string `json:"tenant_id,omitempty"`
-	Sequence  uint64 `json:"sequence"`
-	Type      string `json:"type"`
-	// Timestamp is the producer's, in UTC; empty where it is unknown.
-	Timestamp string `json:"timestamp"`
-	// KafkaTimestamp is the record's, in UTC.
-	KafkaTimestamp string          `json:"kafka_timestamp"`
-	Bytes          int             `json:"bytes"`
-	Message        json.RawMessage `json:"message,omitempty"`
-	Error          *tailError      `json:"error,omitempty"`
-}
-
-type tailError struct {
-	Reason string `json:"reason"`
-	Detail string `json:"detail"`
-}
-
-func (t *tailer) print(rec *feed.Record) error {
-	line := tailLine{
-		Partition: rec.Partition, Offset: rec.Offset, ThreadID: string(rec.Key), Type: "unknown", Bytes: len(rec.Value),
-		KafkaTimestamp: time.UnixMilli(rec.Timestamp).UTC().Format(timeFormat),
-	}
-	m, err := wire.Decode(rec.Value, t.limits)
-	if err != nil {
-		line.Error = &tailError{Reason: string(wire.ReasonOf(err)), Detail: err.Error()}
-	} else {
-		h := wire.HeaderOf(m)
-		line.ThreadID, line.TenantID, line.Sequence = h.GetThreadId(), h.GetTenantId(), h.GetSequence()
-		line.Type = wire.TypeName(wire.KindOf(m))
-		if us := h.GetTimestampUs(); us != 0 {
-			line.Timestamp = time.UnixMicro(us).UTC().Format(timeFormat)
-		}
-	}
-	if !t.json {
-		return t.printText(&line, m)
-	}
-	if m != nil {
-		if line.Message, err = protojson.Marshal(m); err != nil {
-			line.Error = &tailError{Reason: "malformed", Detail: err.Error()}
-			line.Message = nil
-		}
-	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return fmt.Errorf("encode record %d of partition %d: %w", rec.Offset, rec.Partition, err)
-	}
-	_, err = t.out.Write(append(b, '\n'))
-	return writing(err)
-}
-
-// flush writes what is still in memory.
-func (t *tailer) flush() error { return writing(t.out.Flush()) }
-
-// writing says that an error is of the output.
-func writing(err error) error {
-	if err != nil {
-		return fmt.Errorf("write output: %w", err)
-	}
-	return nil
-}
-
-const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
-
-func (t *tailer) printText(line *tailLine, m *dashstreampb.DashStreamMessage) error {
-	at := line.Timestamp
-	if at == "" {
-		at = line.KafkaTimestamp
-	}
-	what := ""
-	if line.Error != nil {
-		what = "cannot be read: " + line.Error.Detail
-	} else {
-		what = summary(m)
-	}
-	_, err := fmt.Fprintf(t.out, "%s %d@%d %s #%d %s %s\n", localTime(at), line.Partition, line.Offset, printable(line.ThreadID, 60), line.Sequence, line.Type, printable(what, 200))
-	return writing(err)
-}
-
-// localTime is a timestamp on the clock of who reads it: with its date, since a log is older than today, and with its
-// offset, so that it can be given to --from.
-func localTime(at string) string {
-	t, err := time.Parse(timeFormat, at)
-	if err != nil {
-		return at
-	}
-	return t.Local().Format("2006-01-02T15:04:05.000Z07:00")
-}
-
-// isClosedPipe reports whether the reader of the output has gone, as head does
-// when it has enough.
-func isClosedPipe(err error) bool {
-	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.EPIPE)
 }

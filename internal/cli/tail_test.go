@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +36,12 @@ func TestTailOfNothing(t *testing.T) {
 			t.Helper()
 			o := runCLI(t, env, append([]string{"tail", "--no-follow"}, args...)...)
 			o.want(t, ExitNoData, append(says, "topic "+topic+" has no record")...)
-			if o.stdout != "" {
+			// A program gets where to go on.
+			if slices.Contains(args, "json") {
+				if !regexp.MustCompile(`^\{"type":"cursor","cursor":"[\w-]{16}:0=0(@\d+)?,1=0(@\d+)?,2=0(@\d+)?"\}\n$`).MatchString(o.stdout) {
+					t.Errorf("%q: stdout %q", args, o.stdout)
+				}
+			} else if o.stdout != "" {
 				t.Errorf("%q: stdout %q", args, o.stdout)
 			}
 		}
@@ -91,6 +98,28 @@ func TestTailToAnEndThatCannotBeRead(t *testing.T) {
 	c := testkafka.NewFake(t, kfake.SeedTopics(1, "m"))
 	s := kafkaclient.Default()
 	s.Brokers, s.Topic = c.ListenAddrs(), "m"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	f := reading(ctx, t, s, &kgo.Record{Topic: "m", Value: []byte("x")})
+	c.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		return nil, errors.New("hung up"), true
+	})
+	said := ""
+	tail := &tailer{start: feed.Start{Earliest: true}, filter: feed.NewFilter(nil, nil, nil), untilEnd: true, idle: time.Second, out: bufio.NewWriter(io.Discard),
+		note: func(format string, args ...any) { said += fmt.Sprintf(format, args...) + "\n" }}
+	err := s.Explain(kafkaclient.OpConsume, tail.run(ctx, f))
+	if err == nil || !strings.Contains(err.Error(), "the rest of the log could not be read within 1s") || exitCode(err) != ExitBroker {
+		t.Errorf("%v, exit code %d, want %d", err, exitCode(err), ExitBroker)
+	}
+	if !regexp.MustCompile(`^resume with --from=\S+:0=0(@\d+)?\n$`).MatchString(said) {
+		t.Errorf("it said %q, want where to go on", said)
+	}
+}
+
+// reading is a feed that reads a topic in which the records are, until the test ends.
+func reading(ctx context.Context, t *testing.T, s kafkaclient.Settings, records ...*kgo.Record) *feed.Feed {
+	t.Helper()
 	options, err := s.ClientOptions(nil, "test")
 	if err != nil {
 		t.Fatal(err)
@@ -100,39 +129,29 @@ func TestTailToAnEndThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "m", Value: []byte("x")}).FirstErr(); err != nil {
+	if err := cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := feed.New(feed.DefaultConfig("m"), feed.Deps{Options: options})
+	f, err := feed.New(feed.DefaultConfig(s.Topic), feed.Deps{Options: options})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reading := make(chan error, 1)
-	rctx, stop := context.WithCancel(ctx)
-	go func() { reading <- f.Run(rctx) }()
-	defer func() {
+	ended := make(chan error, 1)
+	rctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { ended <- f.Run(rctx) }()
+	t.Cleanup(func() {
 		stop()
-		if err := <-reading; err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 		f.Close()
-	}()
+	})
 	select {
 	case <-f.Started():
 	case <-ctx.Done():
 		t.Fatal("the topic is not being read")
 	}
-	c.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		return nil, errors.New("hung up"), true
-	})
-	tail := &tailer{start: feed.Start{Earliest: true}, filter: feed.NewFilter(nil, nil, nil), untilEnd: true, idle: time.Second, out: bufio.NewWriter(io.Discard)}
-	err = s.Explain(kafkaclient.OpConsume, tail.run(ctx, f))
-	if err == nil || !strings.Contains(err.Error(), "the rest of the log could not be read within 1s") || exitCode(err) != ExitBroker {
-		t.Errorf("%v, exit code %d, want %d", err, exitCode(err), ExitBroker)
-	}
+	return f
 }
 
 // To be told to stop is how servers and a tail end, also while they connect.

@@ -107,7 +107,58 @@ func (f *Feed) epochEnds(ctx context.Context, g *generation, cl *kgo.Client, bro
 			out[p.Partition] = end
 		}
 	}
+	f.askStarts(ctx, g, cl, broker, positions, out)
 	return out, nil
+}
+
+// askStarts has a broker tell where the logs begin in which epochs are said to end at
+// 0, for [partition.lacks]: what the generation knows of it is from before the
+// election, and retention may have emptied the log since. Where it does not tell,
+// nothing can be said of the epoch.
+func (f *Feed) askStarts(ctx context.Context, g *generation, cl *kgo.Client, broker int32, positions []fetchPosition, ends map[int32]epochEnd) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = g.topic
+	g.mu.Lock()
+	for _, pos := range positions {
+		if end, ok := ends[pos.partition]; !ok || end.err != nil || end.offset != 0 || pos.offset == 0 || g.parts[pos.partition].logStart > 0 {
+			continue
+		}
+		ends[pos.partition] = epochEnd{err: fmt.Errorf("broker %d does not say where the log begins", broker)}
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.CurrentLeaderEpoch, p.Timestamp = pos.partition, pos.leaderEpoch, atStart
+		t.Partitions = append(t.Partitions, p)
+	}
+	g.mu.Unlock()
+	if len(t.Partitions) == 0 {
+		return
+	}
+	req.Topics = append(req.Topics, t)
+	kresp, err := cl.Broker(int(broker)).RetriableRequest(ctx, req)
+	if err != nil {
+		f.observer.RequestError(err)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range kresp.(*kmsg.ListOffsetsResponse).Topics {
+		for _, a := range t.Partitions {
+			if t.Topic != g.topic || int(a.Partition) >= len(g.parts) || a.Partition < 0 {
+				continue
+			}
+			if err := kerr.ErrorForCode(a.ErrorCode); err != nil {
+				ends[a.Partition] = epochEnd{err: fmt.Errorf("where the log begins: %w", err)}
+			}
+			if a.ErrorCode != 0 || a.Offset < 0 {
+				continue
+			}
+			p := g.parts[a.Partition]
+			p.logStart = max(p.logStart, a.Offset)
+			p.highWatermark = max(p.highWatermark, p.logStart)
+			ends[a.Partition] = epochEnd{offset: 0}
+		}
+	}
 }
 
 // cut reports whether an epoch that ends there says that the position is gone.
@@ -120,7 +171,8 @@ func (g *generation) cut(pos fetchPosition, end int64) bool {
 
 // lacks reports whether a log lacks what lies before an offset, if the epoch in which
 // it was written ends there. Unknown is no evidence, nor is an end of 0 in a log that
-// begins later: some brokers say that of a log that retention has emptied.
+// begins later: some brokers say that of a log that retention has emptied (see
+// [Feed.askStarts]).
 func (p *partition) lacks(offset, end int64) bool {
 	return end >= 0 && end < offset && (end > 0 || p.logStart <= 0)
 }

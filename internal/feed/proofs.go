@@ -143,7 +143,7 @@ func (f *Feed) prove() (struct{}, error) {
 	g.mu.Lock()
 	for _, of := range wanted {
 		if p := g.parts[of.partition]; p.leader >= 0 {
-			byBroker[p.leader] = append(byBroker[p.leader], fetchPosition{partition: p.id, leaderEpoch: p.leaderEpoch, lastEpoch: of.epoch})
+			byBroker[p.leader] = append(byBroker[p.leader], fetchPosition{partition: p.id, offset: -1, leaderEpoch: p.leaderEpoch, lastEpoch: of.epoch}) // for many offsets
 		}
 	}
 	g.mu.Unlock()

@@ -63,7 +63,39 @@ func (r *Reader) proveAgain(ctx context.Context) (proven, lacks bool) {
 	return proven, lacks
 }
 
-func (r *Reader) unresolved() bool { return slices.Contains(r.target, unknown) }
+// noteAhead notes the partitions whose position the live reader has yet to come to.
+func (r *Reader) noteAhead() {
+	r.g.mu.Lock()
+	defer r.g.mu.Unlock()
+	for p, o := range r.cur {
+		if o > r.g.parts[p].next && r.epochs[p] >= 0 {
+			if r.ahead == nil {
+				r.ahead = map[int32]struct{}{}
+			}
+			r.ahead[int32(p)] = struct{}{}
+		}
+	}
+}
+
+// judgeAhead judges a position of such a partition again, before what was read up to
+// an offset is taken past it: there may be another leader since the reader began.
+func (r *Reader) judgeAhead(p int32, upTo int64) {
+	if _, ok := r.ahead[p]; !ok || upTo <= r.cur[p] {
+		return
+	}
+	delete(r.ahead, p)
+	if r.g.verdict(p, listed{offset: r.cur[p], epoch: r.epochs[p]}) == held || r.isUnproven(p) {
+		return
+	}
+	if r.unproven == nil {
+		r.unproven = map[int32]struct{}{}
+	}
+	r.unproven[p] = struct{}{}
+}
+
+func (r *Reader) unresolved() bool {
+	return len(r.unproven) > 0 || slices.Contains(r.target, unknown)
+}
 
 // resolve asks again for what the brokers did not tell when the reader began, and
 // reports whether it learnt something.
@@ -81,6 +113,10 @@ func (r *Reader) resolve(ctx context.Context) bool {
 		if learnt = proven; proven {
 			r.findBehind()
 		}
+	}
+	if !slices.Contains(r.target, unknown) {
+		r.askAt = time.Now().Add(time.Second)
+		return learnt
 	}
 	ends, _ := r.f.ends(ctx, r.g)
 	for p, o := range r.target {

@@ -215,6 +215,10 @@ func (r *Reader) read(i int) (Step, bool, error) {
 func (r *Reader) takeHistory(i int, seg *Segment, upTo int64) (Step, bool, error) {
 	p := r.behind[i].partition
 	m := seg.Moves[0]
+	if r.judgeAhead(p, m.Next); r.isUnproven(p) {
+		r.behind = slices.Delete(r.behind, i, i+1)
+		return Step{}, false, nil
+	}
 	if m.Next > upTo {
 		seg = seg.before(upTo)
 	}

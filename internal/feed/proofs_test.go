@@ -126,3 +126,43 @@ func TestACursorThatNobodyProvesWaits(t *testing.T) {
 		t.Errorf("resets %v, gaps %v, want none", r.resets, r.gaps)
 	}
 }
+
+// A client may know more of a partition than the gateway that it comes to, which has
+// trouble with it. What that finds out about the next leader is not about the rest.
+func TestACursorAheadOfTheGatewayIsJudgedWhenThatComesThere(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		end   int64
+		reset bool
+	}{"cut above what the gateway has read": {25, true}, "whole": {30, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFaulty(t, 2, kfake.NumBrokers(2))
+			c := cursorOf(t, f)
+			fd := f.feed(nil)
+			newReader(t, fd, feed.Start{Cursor: &c}).until("the end", func() bool { return true })
+			blind := f.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: f.topic, Partitions: []int32{0}, Err: kerr.KafkaStorageError, Count: -1})
+			f.produce(0, 20)
+			c.Offsets[0] = 30 // as from another gateway
+			r := newReader(t, fd, feed.Start{Cursor: &c})
+			r.until("caught up", func() bool { return r.caught })
+			f.answerEpochs(tc.end)
+			if err := f.MoveTopicPartition(f.topic, 0, 1); err != nil {
+				t.Fatal(err)
+			}
+			f.produce(0, 5)
+			blind.Remove()
+			if tc.reset {
+				r.until("a reset", func() bool { return len(r.resets) > 0 })
+				if r.resets[0].Reason != feed.ResetTruncated || r.count != 0 {
+					t.Errorf("resets %v after %d records, want one for a cut log before any record", r.resets, r.count)
+				}
+				return
+			}
+			r.until("the rest", func() bool { return r.count == 5 })
+			if len(r.resets) > 0 {
+				t.Errorf("resets %v, want none", r.resets)
+			}
+		})
+	}
+}

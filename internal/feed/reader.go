@@ -36,6 +36,9 @@ type Reader struct {
 	// past the end, which no broker has told; unproven those of which none has told
 	// yet whether its log holds what lies before. These are not read.
 	unchecked, unproven map[int32]struct{}
+	// ahead holds the partitions whose position lies past what the live reader has
+	// read: what it finds out about new leaders does not reach so far.
+	ahead map[int32]struct{}
 	// behind lists partitions whose position lies before the hot tail at seq.
 	behind []lagging
 	// turn is where to look next in behind, row how many segments of one partition
@@ -192,6 +195,7 @@ func (r *Reader) take(seg *Segment) (Step, bool) {
 	}
 	fits := true
 	for _, m := range seg.Moves {
+		r.judgeAhead(m.Partition, m.Next)
 		fits = fits && r.cur[m.Partition] == m.From && !r.isUnproven(m.Partition)
 	}
 	if !fits {
@@ -370,7 +374,7 @@ func (r *Reader) restart(known []Partition) {
 		r.cur[p] = known[p].Oldest
 	}
 	r.fromOldest = true
-	r.behind, r.pending, r.unchecked, r.unproven = nil, nil, nil, nil
+	r.behind, r.pending, r.unchecked, r.unproven, r.ahead = nil, nil, nil, nil, nil
 	r.seek()
 }
 

@@ -125,6 +125,7 @@ func (f *Feed) newReader(ctx context.Context, g *generation, start Start) (*Read
 			r.moveTo(int32(p), at)
 		}
 	}
+	r.noteAhead()
 	r.seek()
 	return r, nil
 }

@@ -33,11 +33,12 @@ func TestReadersFromManyPlacesShareOneSweep(t *testing.T) {
 		from := int64(records * i / readers)
 		r := newReader(t, f, feed.Start{Cursor: &feed.Cursor{StreamID: one.r.StreamID(), Offsets: map[int32]int64{0: from}}})
 		wg.Go(func() {
-			// The first takes a segment every few milliseconds, the others all they get.
-			calm := time.NewTicker(8 * time.Millisecond)
+			// Three take a segment every few milliseconds, each at its own pace, the
+			// others all they get.
+			calm := time.NewTicker(time.Duration(8+4*i) * time.Millisecond)
 			defer calm.Stop()
 			r.until("all", func() bool {
-				if i == 0 {
+				if i < 3 {
 					<-calm.C
 				}
 				return r.count == int(records-from) && r.caught

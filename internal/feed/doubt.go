@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 )
@@ -46,23 +47,6 @@ func (r *Reader) proveResumed(ctx context.Context) (ok bool, err error) {
 	return !lacks, nil
 }
 
-// proveAgain asks again about the partitions that are not proven. It reports whether
-// one was, and whether the log lacks what lies before one.
-func (r *Reader) proveAgain(ctx context.Context) (proven, lacks bool) {
-	positions := make(map[int32]listed, len(r.unproven))
-	for p := range r.unproven {
-		positions[p] = listed{offset: r.cur[p], epoch: r.epochs[p]}
-	}
-	open, lacks := r.f.judge(ctx, r.g, positions)
-	for p := range r.unproven {
-		if !slices.Contains(open, p) {
-			delete(r.unproven, p)
-			proven = true
-		}
-	}
-	return proven, lacks
-}
-
 // noteAhead notes the partitions whose position the live reader has yet to come to.
 func (r *Reader) noteAhead() {
 	r.g.mu.Lock()
@@ -97,56 +81,110 @@ func (r *Reader) unresolved() bool {
 	return len(r.unproven) > 0 || slices.Contains(r.target, unknown)
 }
 
-// resolve asks again for what the brokers did not tell when the reader began, and
-// reports whether it learnt something.
-func (r *Reader) resolve(ctx context.Context) bool {
-	if now := time.Now(); !r.unresolved() || r.askAt.After(now) {
+// question is what a reader wants to know, and answer what the brokers told.
+type question struct {
+	unproven map[int32]listed
+	// unchecked are positions that may lie past the end.
+	unchecked map[int32]int64
+	ends      bool
+}
+
+type answer struct {
+	// proven lists partitions that may be read. void: the log lacks what lies before a
+	// position, or ends there.
+	proven []int32
+	void   bool
+	ends   map[int32]listed
+}
+
+// resolve has what is not known asked, and takes what was answered; it reports whether
+// that was something. It does not wait: what a broker that hangs does not tell must not
+// hold up what comes from the others.
+func (r *Reader) resolve() bool {
+	if r.asking == nil {
+		if r.unresolved() && !r.askAt.After(time.Now()) {
+			r.ask()
+		}
 		return false
 	}
-	learnt := false
-	if len(r.unproven) > 0 {
-		proven, lacks := r.proveAgain(ctx)
-		if lacks {
-			r.startOver(r.g.partitions(), Reset{Reason: ResetTruncated, Previous: r.g.streamID})
-			return true
+	select {
+	case a := <-r.asking:
+		r.asking, r.askAt = nil, time.Now().Add(time.Second)
+		return r.hear(a)
+	default:
+		return false
+	}
+}
+
+func (r *Reader) ask() {
+	q := question{unproven: map[int32]listed{}, unchecked: map[int32]int64{}, ends: slices.Contains(r.target, unknown)}
+	for p := range r.unproven {
+		q.unproven[p] = listed{offset: r.cur[p], epoch: r.epochs[p]}
+	}
+	for p := range r.unchecked {
+		q.unchecked[p] = r.cur[p]
+	}
+	told := make(chan answer, 1)
+	r.asking = told
+	f, g, wake := r.f, r.g, r.wake
+	f.reads.Go(func() {
+		told <- f.answer(g, q)
+		select {
+		case wake <- struct{}{}:
+		default: // woken already
 		}
-		if learnt = proven; proven {
-			r.findBehind()
+	})
+}
+
+func (f *Feed) answer(g *generation, q question) (a answer) {
+	var open []int32
+	if len(q.unproven) > 0 {
+		open, a.void = f.judge(f.background, g, q.unproven)
+	}
+	for p := range q.unproven {
+		if !slices.Contains(open, p) {
+			a.proven = append(a.proven, p)
 		}
 	}
-	if !slices.Contains(r.target, unknown) {
-		r.askAt = time.Now().Add(time.Second)
-		return learnt
+	if !q.ends || a.void {
+		return a
 	}
-	ends, _ := r.f.ends(ctx, r.g)
+	ends, _ := f.ends(f.background, g)
+	a.ends = maps.Clone(ends) // which others have too
+	for p, o := range q.unchecked {
+		if end, ok := ends[p]; !ok || o <= end.offset {
+			continue
+		}
+		short, err := f.endsBelow(f.background, g, p, o)
+		if err != nil {
+			delete(a.ends, p)
+		}
+		a.void = a.void || short
+	}
+	return a
+}
+
+// hear takes an answer, and reports whether there was something in it.
+func (r *Reader) hear(a answer) (learnt bool) {
+	if a.void {
+		r.startOver(r.g.partitions(), Reset{Reason: ResetTruncated, Previous: r.g.streamID})
+		return true
+	}
+	for _, p := range a.proven {
+		delete(r.unproven, p)
+		learnt = true
+	}
+	if learnt {
+		r.findBehind()
+	}
 	for p, o := range r.target {
-		end, ok := ends[int32(p)]
+		end, ok := a.ends[int32(p)]
 		if o != unknown || !ok || r.isUnproven(int32(p)) {
 			continue
 		}
-		if r.isPastEnd(ctx, int32(p), end.offset) {
-			r.startOver(r.g.partitions(), Reset{Reason: ResetTruncated, Previous: r.g.streamID})
-			return true
-		}
 		r.target[p] = end.offset
+		delete(r.unchecked, int32(p))
 		learnt = true
 	}
-	r.askAt = time.Now().Add(time.Second)
 	return learnt
-}
-
-// isPastEnd checks the position of a partition that came from a cursor and could
-// not be checked before.
-func (r *Reader) isPastEnd(ctx context.Context, p int32, end int64) bool {
-	if _, ok := r.unchecked[p]; !ok {
-		return false
-	}
-	if r.cur[p] > end {
-		short, err := r.f.endsBelow(ctx, r.g, p, r.cur[p])
-		if err != nil || short {
-			return short
-		}
-	}
-	delete(r.unchecked, p)
-	return false
 }

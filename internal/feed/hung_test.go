@@ -136,6 +136,18 @@ func hangOneBroker(t *testing.T, timeout time.Duration) {
 	}
 	f.produce(0, 1)
 	r.until("the other broker", func() bool { return r.count == 3 })
+	// One that begins now waits for no end of the broker that hangs, time and again,
+	// before it takes what comes.
+	late := newReader(t, fd, feed.Start{})
+	for i := range 20 {
+		began := time.Now()
+		f.produce(0, 1)
+		late.until("the other broker", func() bool { return late.count == i+1 })
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("a record of the other broker took %v", d)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 	if d := time.Since(fd.LastBeat()); d > 8*time.Second {
 		t.Errorf("the last beat is %v ago although only a broker hangs", d)
 	}

@@ -49,8 +49,10 @@ type Reader struct {
 	// target holds the ends that CaughtUp waits for, unknown where the broker
 	// has not said; nil once it was said.
 	target []int64
-	// askAt is when unknown ends are asked for again.
-	askAt time.Time
+	// asking gives what was asked about what is not known, nil where nothing was; askAt
+	// is when to ask again.
+	asking <-chan answer
+	askAt  time.Time
 	// pending is told before anything else.
 	pending []Step
 }
@@ -176,7 +178,7 @@ func (r *Reader) Next(ctx context.Context) (Step, error) {
 		var changed <-chan struct{}
 		if r.heldFor(now) == 0 {
 			end, ch := r.g.ring.end()
-			if end != r.seq || r.resolve(ctx) {
+			if end != r.seq || r.resolve() {
 				continue
 			}
 			changed = ch
@@ -374,7 +376,7 @@ func (r *Reader) restart(known []Partition) {
 		r.cur[p] = known[p].Oldest
 	}
 	r.fromOldest = true
-	r.behind, r.pending, r.unchecked, r.unproven, r.ahead = nil, nil, nil, nil, nil
+	r.behind, r.pending, r.unchecked, r.unproven, r.ahead, r.asking = nil, nil, nil, nil, nil, nil
 	r.seek()
 }
 

@@ -41,6 +41,7 @@ func (r *requests) produce(kreq kmsg.Request) (kmsg.Response, error, bool) {
 	}
 	if r.failure.get() == nil {
 		r.lookAfter(req)
+		nameTopics(req) // last: above, a topic that is named by its id has no name
 		return nil, nil, false
 	}
 	if req.Acks == 0 {

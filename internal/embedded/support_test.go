@@ -2,8 +2,11 @@ package embedded_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +98,25 @@ func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
 // try is send that may fail.
 func (p *rawProducer) try(t *testing.T, value string, sequence int) (int64, error) {
 	t.Helper()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = -1
+	req.TimeoutMillis = 1000
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.TopicID = p.topic, p.topicID
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Records = p.batch(value, sequence)
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(within(t), p.cl)
+	if err != nil {
+		return -1, err
+	}
+	got := resp.Topics[0].Partitions[0]
+	return got.BaseOffset, kerr.ErrorForCode(got.ErrorCode)
+}
+
+// batch is a batch of one record.
+func (p *rawProducer) batch(value string, sequence int) []byte {
 	rec := kmsg.NewRecord()
 	rec.Value = []byte(value)
 	rec.Length = int32(len(rec.AppendTo(nil)) - 1) // the length itself is one byte for so short a record
@@ -108,20 +130,33 @@ func (p *rawProducer) try(t *testing.T, value string, sequence int) (int64, erro
 	b.Records = rec.AppendTo(nil)
 	b.Length = int32(len(b.AppendTo(nil)) - 12)
 	b.CRC = int32(crc32.Checksum(b.AppendTo(nil)[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b.AppendTo(nil)
+}
 
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks = -1
-	req.TimeoutMillis = 1000
-	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic, rt.TopicID = p.topic, p.topicID
-	rp := kmsg.NewProduceRequestTopicPartition()
-	rp.Records = b.AppendTo(nil)
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(within(t), p.cl)
+// exchange sends a request of a version that is flexible as it is, where a client would change it, and reads the answer.
+func exchange(t *testing.T, addr string, req kmsg.Request, resp kmsg.Response) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
-		return -1, err
+		t.Fatal(err)
 	}
-	got := resp.Topics[0].Partitions[0]
-	return got.BaseOffset, kerr.ErrorForCode(got.ErrorCode)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 7)); err != nil {
+		t.Fatal(err)
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		t.Fatalf("%s: %v", kmsg.NameForKey(req.Key()), err)
+	}
+	body := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(conn, body); err != nil {
+		t.Fatal(err)
+	}
+	resp.SetVersion(req.GetVersion())
+	if err := resp.ReadFrom(body[5:]); err != nil { // behind the correlation id and no tags
+		t.Fatal(err)
+	}
 }

@@ -93,12 +93,7 @@ func TestALogThatRetentionEmptiedBeforeAnElectionWasNotCut(t *testing.T) {
 		}
 		return nil
 	})
-	asked := new(atomic.Int64)
-	f.ControlKey(kmsg.OffsetForLeaderEpoch.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
-		f.KeepControl()
-		asked.Add(1)
-		return nil, nil, false
-	})
+	asked := f.answerEpochs(0)
 	if err := f.DeleteRecords(f.topic, 0, 10); err != nil {
 		t.Fatal(err)
 	}

@@ -19,11 +19,13 @@ type requests struct {
 	starts  *logStarts
 	failure *writeFailure
 	syncer  *syncer // nil without Fsync
+	byTime  *byTime
 	logger  *slog.Logger
 }
 
 func (r *requests) install() {
 	r.cluster.ControlKey(int16(kmsg.Produce), r.produce)
+	r.cluster.ControlKey(int16(kmsg.ListOffsets), r.byTime.listOffsets)
 	r.cluster.ControlKey(int16(kmsg.OffsetCommit), r.offsetCommit)
 	r.cluster.ControlKey(int16(kmsg.EndTxn), r.endTxn)
 	r.cluster.ControlKey(int16(kmsg.DeleteRecords), r.deleteRecords)

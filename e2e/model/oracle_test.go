@@ -28,8 +28,10 @@ type partitionLog struct {
 	// were told.
 	next, acked int64
 	// sent bounds what may be in the log by now: records handed to producers, and
-	// markers.
-	sent int64
+	// markers. Besides, records that are in the log again: a producer that gave up some
+	// begins a new epoch, and may send once more what was not answered.
+	sent, again int64
+	numbers     map[uint64]struct{}
 	// asked and removed are the log start: before retention runs, and after.
 	asked, removed int64
 	spoiled        []spoiled
@@ -161,6 +163,13 @@ func (l *partitionLog) take(topic string, from int64, answer *kmsg.FetchResponse
 		if len(r.Headers) == 1 {
 			it.number = binary.BigEndian.Uint64(r.Headers[0].Value)
 		}
+		if _, there := l.numbers[it.number]; there {
+			l.again++
+		}
+		if l.numbers == nil {
+			l.numbers = map[uint64]struct{}{}
+		}
+		l.numbers[it.number] = struct{}{}
 		l.records = append(l.records, it)
 	}
 	l.next = max(next, l.next)
@@ -242,6 +251,13 @@ func (g *generation) sent(p int32) int64 {
 	return g.logs[p].sent
 }
 
+// again is how many records of a partition are there again, as far as was read.
+func (g *generation) again(p int32) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.logs[p].again
+}
+
 // send notes that records or a marker are on their way.
 func (g *generation) send(p int32, n int) {
 	g.mu.Lock()
@@ -265,8 +281,8 @@ func (g *generation) verify(p int32, l life, at int64, f filter) string {
 	if log == nil {
 		return "there is no such partition"
 	}
-	if at > log.sent {
-		return fmt.Sprintf("the cursor is at %d, at most %d were written", at, log.sent)
+	if at > log.sent+log.again {
+		return fmt.Sprintf("the cursor is at %d, at most %d were written, and %d again; %d were read, to %d", at, log.sent, log.again, len(log.records), log.next)
 	}
 	got, gaps := l.seen[p], l.gaps[p]
 	for _, r := range log.records {

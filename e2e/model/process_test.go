@@ -53,6 +53,9 @@ func runScript(t testing.TB, sc script) result {
 	what := "the process ended without a result"
 	if ctx.Err() != nil {
 		what = fmt.Sprintf("the script did not end in %v", patience)
+		if s := cmd.ProcessState; s != nil {
+			what += fmt.Sprintf(", in which it had a processor for %v", (s.UserTime() + s.SystemTime()).Round(time.Second)) // a hang, or too busy a machine
+		}
 	}
 	return result{Violations: []string{fmt.Sprintf("%s: %v\n%s", what, err, digest(string(out)))}}
 }

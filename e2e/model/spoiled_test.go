@@ -120,6 +120,30 @@ func TestTheOraclePassesAMarkerBeforeASpoiledBatch(t *testing.T) {
 	}
 }
 
+// TestTheOracleCountsARecordThatIsThereTwice: the log is longer by it than what
+// producers were given.
+func TestTheOracleCountsARecordThatIsThereTwice(t *testing.T) {
+	t.Parallel()
+	batch := func(offset, number uint64) []byte {
+		r := kmsg.Record{Headers: []kmsg.Header{{Key: numberHeader, Value: binary.BigEndian.AppendUint64(nil, number)}}}
+		r.Length = int32(len(r.AppendTo(nil)) - 1) // of what follows it
+		return at(offset, checked(kmsg.RecordBatch{NumRecords: 1, Records: r.AppendTo(nil)}))
+	}
+	g := &generation{logs: map[int32]*partitionLog{0: {}}}
+	g.send(0, 2)
+	answer := &kmsg.FetchResponseTopicPartition{RecordBatches: slices.Concat(batch(0, 7), batch(1, 8), batch(2, 7))}
+	if _, err := g.logs[0].take(topic, 0, answer); err != nil {
+		t.Fatal(err)
+	}
+	held := life{seen: map[int32][]seen{0: {{0, 7}, {1, 8}, {2, 7}}}}
+	if msg := g.verify(0, held, 3, filter{}); msg != "" {
+		t.Errorf("a client that has all three: %s", msg)
+	}
+	if msg := g.verify(0, held, 4, filter{}); msg == "" {
+		t.Error("a client beyond what was written passed")
+	}
+}
+
 // at returns a batch with its place in the log, which no checksum covers.
 func at(offset uint64, batch []byte) []byte {
 	binary.BigEndian.PutUint64(batch, offset)

@@ -70,7 +70,7 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.ln, err = listen(ctx, addr, b.logger); err != nil {
+	if b.ln, err = listen(ctx, addr, b.opts.requestBytes, b.logger); err != nil {
 		return err
 	}
 	undo = append(undo, b.ln.Close)

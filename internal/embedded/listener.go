@@ -37,6 +37,7 @@ type listener struct {
 	logger    *slog.Logger
 	limit     int // connections
 	refusals  httpserve.Complaints
+	memory    *memory
 	accepted  chan *conn // to the intake that is open
 	closed    chan struct{}
 	once      sync.Once
@@ -62,7 +63,7 @@ func (e *BusyError) Error() string {
 // Unwrap gives the error of the system.
 func (e *BusyError) Unwrap() error { return e.Err }
 
-func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, error) {
+func listen(ctx context.Context, addr string, requestBytes int64, logger *slog.Logger) (*listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -80,6 +81,7 @@ func listen(ctx context.Context, addr string, logger *slog.Logger) (*listener, e
 		logger:   logger,
 		limit:    connectionLimit(httpserve.DescriptorLimit()),
 		refusals: httpserve.Complaints{Logger: logger},
+		memory:   newMemory(requestBytes),
 		accepted: make(chan *conn),
 		closed:   make(chan struct{}),
 		conns:    make(map[*conn]struct{}),
@@ -189,7 +191,7 @@ func (i *intake) Addr() net.Addr { return i.l.Addr() }
 func (i *intake) listenFn(string, string) (net.Listener, error) { return i, nil }
 
 func (l *listener) track(nc net.Conn) *conn {
-	c := &conn{Conn: nc, l: l}
+	c := &conn{Conn: nc, l: l, gone: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -259,8 +261,8 @@ func (l *listener) drain(ctx context.Context) error {
 	}
 }
 
-// conn checks the framing of what a client sends: a size within limits, then a request key that Kafka defines. kfake
-// reads from one goroutine at a time, so the fields need no lock.
+// conn checks the framing of what a client sends: a size within limits, then a request key that Kafka defines. It holds
+// a large request back until it is whole. kfake reads from one goroutine at a time, so the fields need no lock.
 type conn struct {
 	net.Conn
 	l     *listener
@@ -271,6 +273,10 @@ type conn struct {
 	have int       // bytes of head seen
 	rest int       // bytes of the frame still to come, valid once the size is known
 	due  time.Time // when the frame has to be whole, valid once a byte of it was seen
+
+	gathered [][]byte      // of a large frame that is whole
+	held     int64         // of the listener's memory, which guards it
+	gone     chan struct{} // closed with the connection
 }
 
 var (
@@ -288,6 +294,23 @@ func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if len(c.gathered) > 0 {
+		return c.handOver(p), nil
+	}
+	if c.have == 0 {
+		c.l.memory.release(c) // kfake has the last request in its queue
+	}
+	n, err := c.receive(p)
+	if err == nil && c.have == 4 && c.rest > maxPromisedBytes {
+		if err := c.gather(); err != nil {
+			return 0, err // not a byte of the size: kfake would make room
+		}
+	}
+	return n, err
+}
+
+// receive reads from the network, and no further than the size of a frame or its end.
+func (c *conn) receive(p []byte) (int, error) {
 	switch {
 	case c.have < 4:
 		p = p[:min(len(p), 4-c.have)]
@@ -367,6 +390,10 @@ func (c *conn) Write(p []byte) (int, error) {
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { c.l.untrack(c) })
+	c.once.Do(func() {
+		close(c.gone)
+		c.l.memory.release(c)
+		c.l.untrack(c)
+	})
 	return err
 }

@@ -40,7 +40,8 @@ type Options struct {
 	// SegmentBytes is the file size in bytes for topics that set no segment.bytes; 0 means DefaultSegmentBytes.
 	SegmentBytes int64
 
-	syncFile func(*os.File) error // (*os.File).Sync unless a test wants another
+	syncFile     func(*os.File) error // (*os.File).Sync unless a test wants another
+	requestBytes int64                // maxGatheredBytes unless a test wants another
 }
 
 // Validate reports every option that cannot work, by name and value. It does no I/O.
@@ -73,6 +74,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.syncFile == nil {
 		o.syncFile = (*os.File).Sync
+	}
+	if o.requestBytes == 0 {
+		o.requestBytes = maxGatheredBytes
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -73,7 +74,7 @@ func TestProduceToTopicsThatAreGone(t *testing.T) {
 					t.Errorf("answered for topic %x, which was not asked for", rt.TopicID)
 				}
 				for _, rp := range rt.Partitions {
-					if err := kerr.ErrorForCode(rp.ErrorCode); err != want {
+					if err := kerr.ErrorForCode(rp.ErrorCode); !errors.Is(err, want) {
 						t.Errorf("topic %x partition %d: %v, want %v", rt.TopicID, rp.Partition, err, want)
 					}
 				}

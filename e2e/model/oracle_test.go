@@ -27,11 +27,9 @@ type partitionLog struct {
 	// next is where the oracle reads next, acked the end as far as producers
 	// were told.
 	next, acked int64
-	// sent bounds what may be in the log by now: records handed to producers, and
-	// markers. Besides, records that are in the log again: a producer that gave up some
-	// begins a new epoch, and may send once more what was not answered.
-	sent, again int64
-	numbers     map[uint64]struct{}
+	// sent is how much may be in the log by now: records handed to producers, and
+	// markers. It may become longer all the same, see surplus.
+	sent int64
 	// asked and removed are the log start: before retention runs, and after.
 	asked, removed int64
 	spoiled        []spoiled
@@ -163,13 +161,6 @@ func (l *partitionLog) take(topic string, from int64, answer *kmsg.FetchResponse
 		if len(r.Headers) == 1 {
 			it.number = binary.BigEndian.Uint64(r.Headers[0].Value)
 		}
-		if _, there := l.numbers[it.number]; there {
-			l.again++
-		}
-		if l.numbers == nil {
-			l.numbers = map[uint64]struct{}{}
-		}
-		l.numbers[it.number] = struct{}{}
 		l.records = append(l.records, it)
 	}
 	l.next = max(next, l.next)
@@ -251,11 +242,30 @@ func (g *generation) sent(p int32) int64 {
 	return g.logs[p].sent
 }
 
-// again is how many records of a partition are there again, as far as was read.
-func (g *generation) again(p int32) int64 {
+// surplus is by how much a log turned out longer than what producers were given: one
+// that gave up records begins a new epoch, and may send again what was not answered;
+// and a transaction that nobody could end has a marker of the broker. The caller holds
+// the generation's lock.
+func (l *partitionLog) surplus() int64 { return max(0, l.next-l.sent) }
+
+// surplus is that of a partition.
+func (g *generation) surplus(p int32) int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.logs[p].again
+	return g.logs[p].surplus()
+}
+
+// reaches reports whether positions lie within what producers were given, or what was
+// read by now.
+func (g *generation) reaches(at map[int32]int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for p, o := range at {
+		if l := g.logs[p]; l != nil && o > l.sent+l.surplus() {
+			return false
+		}
+	}
+	return true
 }
 
 // send notes that records or a marker are on their way.
@@ -281,8 +291,8 @@ func (g *generation) verify(p int32, l life, at int64, f filter) string {
 	if log == nil {
 		return "there is no such partition"
 	}
-	if at > log.sent+log.again {
-		return fmt.Sprintf("the cursor is at %d, at most %d were written, and %d again; %d were read, to %d", at, log.sent, log.again, len(log.records), log.next)
+	if at > log.sent+log.surplus() {
+		return fmt.Sprintf("the cursor is at %d, at most %d were written; %d were read, to %d", at, log.sent, len(log.records), log.next)
 	}
 	got, gaps := l.seen[p], l.gaps[p]
 	for _, r := range log.records {

@@ -135,7 +135,7 @@ func (c *client) checkStart(streamID string, p int32, at int64) {
 		case "earliest":
 			low, high = asked.removed[p], logStart[p]
 		case "latest":
-			low, high = asked.acked[p], now+g.again(p)
+			low, high = asked.acked[p], now+g.surplus(p)
 		case "since":
 			before, first := g.since(p, asked.removed[p], asked.sinceMs)
 			if low, high = min(before, asked.acked[p]), max(first, logStart[p]); c.w.sc.has(doTransaction) || c.w.sc.has(doAbort) {

@@ -120,9 +120,8 @@ func TestTheOraclePassesAMarkerBeforeASpoiledBatch(t *testing.T) {
 	}
 }
 
-// TestTheOracleCountsARecordThatIsThereTwice: the log is longer by it than what
-// producers were given.
-func TestTheOracleCountsARecordThatIsThereTwice(t *testing.T) {
+// TestTheOracleKnowsALogThatIsLongerThanWhatWasSent, since a record is there twice.
+func TestTheOracleKnowsALogThatIsLongerThanWhatWasSent(t *testing.T) {
 	t.Parallel()
 	batch := func(offset, number uint64) []byte {
 		r := kmsg.Record{Headers: []kmsg.Header{{Key: numberHeader, Value: binary.BigEndian.AppendUint64(nil, number)}}}
@@ -136,6 +135,9 @@ func TestTheOracleCountsARecordThatIsThereTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := life{seen: map[int32][]seen{0: {{0, 7}, {1, 8}, {2, 7}}}}
+	if !g.reaches(map[int32]int64{0: 3}) || g.reaches(map[int32]int64{0: 4}) || g.surplus(0) != 1 {
+		t.Errorf("of a log that ends at 3: surplus %d, to 3: %v, to 4: %v", g.surplus(0), g.reaches(map[int32]int64{0: 3}), g.reaches(map[int32]int64{0: 4}))
+	}
 	if msg := g.verify(0, held, 3, filter{}); msg != "" {
 		t.Errorf("a client that has all three: %s", msg)
 	}

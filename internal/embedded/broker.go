@@ -90,7 +90,7 @@ func (b *Broker) start(ctx context.Context) (err error) {
 	return nil
 }
 
-func (b *Broker) fakeOptions(in *intake, log *fakeLogger) []kfake.Opt {
+func (b *Broker) fakeOptions(in *intake, log *fakeLogger, stateLogBytes int64) []kfake.Opt {
 	// kfake's own ticker removes the newest record with the oldest when timestamps are out of order, compacts by rewriting
 	// files in place and does not run after a restart. It is set to never; retention is ours.
 	const never = 100 * 365 * 24 * time.Hour
@@ -105,6 +105,7 @@ func (b *Broker) fakeOptions(in *intake, log *fakeLogger) []kfake.Opt {
 		kfake.BrokerConfigs(map[string]string{
 			"message.max.bytes":            strconv.Itoa(MaxMessageBytes),
 			"log.segment.bytes":            strconv.FormatInt(b.opts.SegmentBytes, 10),
+			"state.log.compact.bytes":      strconv.FormatInt(stateLogBytes, 10),
 			"log.cleaner.backoff.ms":       strconv.FormatInt(never.Milliseconds(), 10),
 			"group.max.session.timeout.ms": strconv.FormatInt((30 * time.Minute).Milliseconds(), 10),
 			"default.replication.factor":   "1",

@@ -2,11 +2,7 @@ package embedded
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 )
 
@@ -17,12 +13,7 @@ import (
 type producers struct {
 	log     string
 	windows map[producerKey]*window
-	known   map[int64]knownProducer // what kfake's pids.log has
-}
-
-type knownProducer struct {
-	epoch         int16
-	transactional bool
+	known   []pidEntry // what pids.log has
 }
 
 type producerKey struct {
@@ -62,28 +53,9 @@ type windowsJSON struct {
 	Windows []*window `json:"windows"`
 }
 
-type pidEntry struct {
-	Type  string `json:"type"`
-	PID   int64  `json:"pid"`
-	Epoch int16  `json:"epoch"`
-	TxID  string `json:"txid,omitempty"`
-}
-
 func readProducers(log string) (*producers, error) {
-	p := &producers{log: log, windows: make(map[producerKey]*window), known: make(map[int64]knownProducer)}
-	raw, err := os.ReadFile(filepath.Join(log, pidsFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for data := range entries(raw) {
-		var e pidEntry
-		if err := json.Unmarshal(data, &e); err != nil {
-			return nil, fmt.Errorf("%s: %w", pidsFile, err)
-		}
-		had := p.known[e.PID]
-		p.known[e.PID] = knownProducer{e.Epoch, had.transactional || e.TxID != ""}
-	}
-	return p, nil
+	known, err := readPIDs(log)
+	return &producers{log: log, windows: make(map[producerKey]*window), known: known}, err
 }
 
 // note follows a batch of the log, as kfake does a batch it accepts.
@@ -103,36 +75,18 @@ func (p *producers) note(topic string, partition int32, b batch) {
 	w.Count = min(w.Count+1, windowSize)
 }
 
-// write stores the windows, and the producers that pids.log does not have, whose windows kfake would ignore, or not with
-// the epoch of their last batch: a producer may raise its epoch, or bring an id, without asking first.
+// write stores the windows, and their producers in pids.log: kfake ignores the windows of others.
 func (p *producers) write() error {
-	var missing []byte
+	if err := writePIDs(p.log, p.pids()); err != nil {
+		return err
+	}
 	file := windowsJSON{Version: fakeFormat, Windows: []*window{}}
-	for key, w := range p.windows {
+	for _, w := range p.windows {
 		file.Windows = append(file.Windows, w)
-		if had, ok := p.known[key.producer]; ok && (had.transactional || had.epoch >= w.Epoch) {
-			continue
-		}
-		p.known[key.producer] = knownProducer{epoch: w.Epoch}
-		data, err := json.Marshal(pidEntry{Type: "init", PID: key.producer, Epoch: w.Epoch})
-		if err != nil {
-			return err
-		}
-		missing = appendEntry(missing, data)
 	}
 	raw, err := json.Marshal(file)
 	if err != nil {
 		return err
-	}
-	if len(missing) > 0 {
-		path := filepath.Join(p.log, pidsFile)
-		have, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := writeFileAtomic(path, append(have, missing...)); err != nil {
-			return err
-		}
 	}
 	return writeFileAtomic(filepath.Join(p.log, windowsFile), raw)
 }

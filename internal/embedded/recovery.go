@@ -300,6 +300,11 @@ func (r *recovery) readFile(topic string, partition int32, seg segmentFile, log 
 		return 0, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	remembered := time.Since(info.ModTime()) < producerExpiry
 	return readBatches(f, func(b batch) bool {
 		if b.base != log.next {
 			return false
@@ -307,7 +312,9 @@ func (r *recovery) readFile(topic string, partition int32, seg segmentFile, log 
 		log.next = b.next()
 		log.maxTimestamp = max(log.maxTimestamp, b.maxTimestamp)
 		log.transactions = log.transactions || b.transactional()
-		producers.note(topic, partition, b)
+		if remembered {
+			producers.note(topic, partition, b)
+		}
 		return true
 	})
 }

@@ -26,6 +26,7 @@ type requests struct {
 func (r *requests) install() {
 	r.cluster.ControlKey(int16(kmsg.Produce), r.produce)
 	r.cluster.ControlKey(int16(kmsg.ListOffsets), r.byTime.listOffsets)
+	r.cluster.ControlKey(int16(kmsg.InitProducerID), giveProducerIDs(r.cluster))
 	r.cluster.ControlKey(int16(kmsg.OffsetCommit), r.offsetCommit)
 	r.cluster.ControlKey(int16(kmsg.EndTxn), r.endTxn)
 	r.cluster.ControlKey(int16(kmsg.DeleteRecords), r.deleteRecords)

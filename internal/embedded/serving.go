@@ -75,7 +75,11 @@ func (b *Broker) open(ctx context.Context) (_ *serving, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.cluster, err = kfake.NewCluster(b.fakeOptions(in, s.fakeLog)...); err != nil {
+	stateLogBytes, err := stateLogBytes(b.dir.log())
+	if err != nil {
+		return nil, err
+	}
+	if s.cluster, err = kfake.NewCluster(b.fakeOptions(in, s.fakeLog, stateLogBytes)...); err != nil {
 		return nil, err
 	}
 	defer func() {

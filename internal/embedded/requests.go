@@ -20,6 +20,7 @@ type requests struct {
 	failure *writeFailure
 	syncer  *syncer // nil without Fsync
 	byTime  *byTime
+	batches *admission
 	logger  *slog.Logger
 }
 
@@ -43,6 +44,9 @@ func (r *requests) produce(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		return nil, nil, false
 	}
 	if r.failure.get() == nil {
+		if resp, refused := r.batches.admit(req); refused {
+			return resp, nil, true
+		}
 		r.lookAfter(req)
 		nameTopics(req) // last: above, a topic that is named by its id has no name
 		return nil, nil, false

@@ -124,7 +124,7 @@ func (b *Broker) open(ctx context.Context) (_ *serving, err error) {
 		b.logger.Error("the disk is full; the log is served, but no records are taken until there is room", "error", err)
 	}
 
-	(&requests{cluster: s.cluster, starts: starts, failure: s.failure, syncer: s.syncer,
+	(&requests{cluster: s.cluster, starts: starts, failure: s.failure, syncer: s.syncer, batches: newAdmission(s.cluster, b.logger),
 		byTime: newByTime(s.cluster, b.dir.log(), b.logger), logger: b.logger}).install()
 	s.retention = &retention{cluster: s.cluster, log: b.dir.log(), starts: starts, logger: b.logger, now: make(chan struct{}, 1)}
 	running, cancel := context.WithCancel(context.Background())

@@ -2,11 +2,13 @@ package embedded_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,21 +100,11 @@ func (p *rawProducer) send(t *testing.T, value string, sequence int) int64 {
 // try is send that may fail.
 func (p *rawProducer) try(t *testing.T, value string, sequence int) (int64, error) {
 	t.Helper()
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks = -1
-	req.TimeoutMillis = 1000
-	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic, rt.TopicID = p.topic, p.topicID
-	rp := kmsg.NewProduceRequestTopicPartition()
-	rp.Records = p.batch(value, sequence)
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(within(t), p.cl)
+	answers, err := p.request(t, p.batch(value, sequence))
 	if err != nil {
 		return -1, err
 	}
-	got := resp.Topics[0].Partitions[0]
-	return got.BaseOffset, kerr.ErrorForCode(got.ErrorCode)
+	return answers[0].BaseOffset, kerr.ErrorForCode(answers[0].ErrorCode)
 }
 
 // batch is a batch of one record.
@@ -159,4 +151,40 @@ func exchange(t *testing.T, addr string, req kmsg.Request, resp kmsg.Response) {
 	if err := resp.ReadFrom(body[5:]); err != nil { // behind the correlation id and no tags
 		t.Fatal(err)
 	}
+}
+
+// sendBatches produces one batch to each of the first partitions and returns the answers in their order.
+func (p *rawProducer) sendBatches(t *testing.T, batches ...[]byte) []kmsg.ProduceResponseTopicPartition {
+	t.Helper()
+	answers, err := p.request(t, batches...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+func (p *rawProducer) request(t *testing.T, batches ...[]byte) ([]kmsg.ProduceResponseTopicPartition, error) {
+	t.Helper()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = -1
+	req.TimeoutMillis = 1000
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.TopicID = p.topic, p.topicID
+	for i, raw := range batches {
+		rp := kmsg.NewProduceRequestTopicPartition()
+		rp.Partition = int32(i)
+		rp.Records = raw
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(within(t), p.cl)
+	if err != nil {
+		return nil, err
+	}
+	answers := resp.Topics[0].Partitions
+	if len(answers) != len(batches) {
+		t.Fatalf("%d answers for %d batches", len(answers), len(batches))
+	}
+	slices.SortFunc(answers, func(a, b kmsg.ProduceResponseTopicPartition) int { return cmp.Compare(a.Partition, b.Partition) })
+	return answers, nil
 }

@@ -177,11 +177,11 @@ func (p *partition) lacks(offset, end int64) bool {
 	return end >= 0 && end < offset && (end > 0 || p.logStart <= 0)
 }
 
-// proven lets reading go on, unless the leader changed again.
+// proven lets reading go on, unless the leader changed again, or the position did.
 func (g *generation) proven(pos fetchPosition) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p := g.parts[pos.partition]; p.leaderEpoch == pos.leaderEpoch {
+	if p := g.parts[pos.partition]; p.leaderEpoch == pos.leaderEpoch && p.next == pos.offset {
 		p.unproven = false
 	}
 }

@@ -30,6 +30,8 @@ type fetched struct {
 	// or not.
 	next    int64
 	records []*kgo.Record
+	// leaderEpoch is the epoch of the leader that was asked.
+	leaderEpoch int32
 	// epoch is the leader's that wrote the last batch; -1 where not known.
 	epoch int32
 	// sent is how many bytes the broker sent.
@@ -72,7 +74,7 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic = g.topic
 	rt.TopicID = g.topicID
-	asked := make(map[int32]int64, len(rq.positions))
+	asked := make(map[int32]fetchPosition, len(rq.positions))
 	for _, pos := range rq.positions {
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition = pos.partition
@@ -80,7 +82,7 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 		rp.CurrentLeaderEpoch = pos.leaderEpoch
 		rp.PartitionMaxBytes = rq.partitionBytes
 		rt.Partitions = append(rt.Partitions, rp)
-		asked[pos.partition] = pos.offset
+		asked[pos.partition] = pos
 	}
 	req.Topics = append(req.Topics, rt)
 
@@ -101,12 +103,14 @@ func (g *generation) fetch(ctx context.Context, cl *kgo.Client, rq fetchRequest)
 		}
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			from, ok := asked[p.Partition]
+			pos, ok := asked[p.Partition]
 			if !ok {
 				continue
 			}
 			delete(asked, p.Partition)
-			out = append(out, g.read(p, from, &room))
+			a := g.read(p, pos.offset, &room)
+			a.leaderEpoch = pos.leaderEpoch
+			out = append(out, a)
 		}
 	}
 	return out, nil

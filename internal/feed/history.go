@@ -374,7 +374,8 @@ func (h *history) read(ctx context.Context, p int32, offset int64, size int32) (
 	}
 	var b segmenter
 	b.add(a)
-	return b.segments(), a.sent, nil
+	segs, err = h.proven(p, offset, epoch, b.segments())
+	return segs, a.sent, err
 }
 
 func (h *history) outOfRange(ctx context.Context, p int32, offset int64) error {

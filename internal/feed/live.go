@@ -328,6 +328,9 @@ func (g *generation) advance(answers []fetched) []*Segment {
 		if a.err != nil || p.next != a.from {
 			continue
 		}
+		if a.leaderEpoch != p.leaderEpoch {
+			continue // the leader that follows may lack it, and is asked for it
+		}
 		p.err, p.fails, p.retryAt = nil, 0, time.Time{}
 		if a.highWatermark >= 0 {
 			p.highWatermark = a.highWatermark

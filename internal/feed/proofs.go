@@ -196,3 +196,25 @@ func (f *Feed) lookAgain() {
 		s.look()
 	}
 }
+
+// proven returns what of a read the live reader has read too, since that is what it
+// asks later leaders about, and an error where there is another leader since the read
+// began, which may have other records.
+func (h *history) proven(p int32, offset int64, epoch int32, segs []*Segment) ([]*Segment, error) {
+	h.g.mu.Lock()
+	defer h.g.mu.Unlock()
+	at := h.g.parts[p]
+	if at.leaderEpoch != epoch {
+		return nil, fmt.Errorf("fetch partition %d at offset %d: another leader was elected meanwhile", p, offset)
+	}
+	for i, s := range segs {
+		if m := s.Moves[0]; m.Next > at.next && at.next > offset {
+			if m.From < at.next {
+				segs[i] = s.before(at.next)
+				i++
+			}
+			return segs[:i], nil
+		}
+	}
+	return segs, nil
+}

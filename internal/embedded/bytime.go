@@ -44,7 +44,7 @@ type timesOf struct {
 }
 
 func newByTime(cluster *kfake.Cluster, log string, logger *slog.Logger) *byTime {
-	return &byTime{cluster: cluster, log: log, logger: logger, known: make(map[topicPartition]*timesOf), codecs: kgo.DefaultDecompressor()}
+	return &byTime{cluster: cluster, log: log, logger: logger, known: make(map[topicPartition]*timesOf), codecs: boundedDecompressor()}
 }
 
 // listOffsets answers a request for which kfake would miss a record. Where one asks besides for what is not answered here,

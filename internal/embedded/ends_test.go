@@ -231,3 +231,30 @@ func TestRestoredCopy(t *testing.T) {
 		t.Error("the cluster id changed again")
 	}
 }
+
+// What is on record of another stream says nothing about this one, and does not change its id.
+func TestEndsOfAnotherStreamSayNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := start(t, embedded.Options{DataDir: dir})
+	cl := client(t, b.Addr())
+	createTopic(t, cl, "topic", 1, nil)
+	produce(t, cl, "topic", 3, numbered)
+	stop(t, b)
+	for _, id := range []string{"another", b.ClusterID()} { // the second shows that the end counts otherwise
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, copied, func(c map[string]any) {
+			c["cluster_id"] = id
+			for topic := range c["topics"].(map[string]any) {
+				c["topics"].(map[string]any)[topic] = []int64{100}
+			}
+		})
+		same := start(t, embedded.Options{DataDir: copied}).ClusterID() == b.ClusterID()
+		if want := id == "another"; same != want {
+			t.Errorf("with the ends of the stream %q on record the id is kept: %v, want %v", id, same, want)
+		}
+	}
+}

@@ -139,16 +139,13 @@ func (l *LLM) End(u Usage) {
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
+	if l.over() {
 		return
 	}
-	l.ended = true
+	d := l.elapsed()
 	if u.TotalTokens == 0 && u.PromptTokens > 0 && u.CompletionTokens > 0 {
 		u.TotalTokens = u.PromptTokens + u.CompletionTokens
 	}
-	l.finish(finishReason(u.FinishReason), u)
 	attrs := l.attrs()
 	for _, c := range []struct {
 		key string
@@ -164,7 +161,31 @@ func (l *LLM) End(u Usage) {
 	if u.FinishReason != "" {
 		attrs = append(attrs, slog.String("finish_reason", u.FinishReason))
 	}
-	l.event(pb.EventType_EVENT_TYPE_LLM_END, l.elapsed(), append(attrs, u.Attrs...)...)
+	l.end(pb.EventType_EVENT_TYPE_LLM_END, d, append(attrs, u.Attrs...), finishReason(u.FinishReason), u)
+}
+
+// over reports whether the call has ended.
+func (l *LLM) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
+}
+
+// end ends the call, once. The attributes are captured without the lock: methods of their values may take their time,
+// or emit a token.
+func (l *LLM) end(t pb.EventType, d time.Duration, attrs []slog.Attr, reason pb.TokenChunk_FinishReason, u Usage) {
+	captured, cost := l.node.run.p.capture(attrs)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.ended = true
+	l.finish(reason, u)
+	it := l.newEvent(t, d)
+	it.attrs = captured
+	it.cost += cost
+	_ = l.node.run.emit(it) // what is not admitted is counted
 }
 
 // finite reports whether a number is one, and counts it if not.
@@ -198,7 +219,7 @@ func (l *LLM) Retry(attempt int, err error) {
 	if l == nil {
 		return
 	}
-	l.event(pb.EventType_EVENT_TYPE_LLM_RETRY, 0, l.attrs(slog.Int("attempt", attempt), slog.String("error", errorText(err)))...)
+	l.node.run.emitWith(l.newEvent(pb.EventType_EVENT_TYPE_LLM_RETRY, 0), l.attrs(slog.Int("attempt", attempt), slog.String("error", errorText(err))))
 }
 
 // Fail ends the call and emits LLM_ERROR, and a final chunk if there were chunks. Further calls do nothing.
@@ -206,14 +227,12 @@ func (l *LLM) Fail(err error) {
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
+	if l.over() {
 		return
 	}
-	l.ended = true
-	l.finish(pb.TokenChunk_FINISH_REASON_ERROR, Usage{})
-	l.event(pb.EventType_EVENT_TYPE_LLM_ERROR, l.elapsed(), l.attrs(slog.String("error", errorText(err)), slog.String("error_type", fmt.Sprintf("%T", err)))...)
+	d := l.elapsed()
+	attrs := l.attrs(slog.String("error", errorText(err)), slog.String("error_type", fmt.Sprintf("%T", err)))
+	l.end(pb.EventType_EVENT_TYPE_LLM_ERROR, d, attrs, pb.TokenChunk_FINISH_REASON_ERROR, Usage{})
 }
 
 func (l *LLM) elapsed() time.Duration {
@@ -221,9 +240,9 @@ func (l *LLM) elapsed() time.Duration {
 	return t.Sub(l.started)
 }
 
-func (l *LLM) event(t pb.EventType, d time.Duration, attrs ...slog.Attr) {
+func (l *LLM) newEvent(t pb.EventType, d time.Duration) *item {
 	it, _ := l.node.run.newEvent(t, l.node.id, l.startID)
 	it.own.body.DurationUs = wire.DurationUS(d)
 	it.own.body.LlmRequestId = l.requestID
-	l.node.run.emitWith(it, attrs)
+	return it
 }

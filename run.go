@@ -81,6 +81,15 @@ func (p *Producer) StartRun(ctx context.Context, spec RunSpec) *Run {
 	r.th = p.threadFor(id)
 	p.hold(r.th) // until the run ends
 	p.mu.Unlock()
+	// A method of what describes the run may end the goroutine: a run that did not begin does not end either.
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if r.last.IsZero() && !r.ended {
+			r.ended = true
+			p.release(r.th)
+		}
+	}()
 
 	it, t := r.newEvent(pb.EventType_EVENT_TYPE_GRAPH_START, "", nil)
 	r.started, r.startID = t, bytes.Clone(it.header.MessageId)

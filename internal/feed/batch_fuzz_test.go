@@ -93,7 +93,7 @@ func FuzzBatches(f *testing.F) {
 				}
 				covered = seg.Moves[0].Next
 				for i := range seg.Records {
-					indexRecord(&peeker, &seg.Records[i])
+					indexRecord(&peeker, &seg.Records[i], 0)
 				}
 			}
 			if covered != got.next {

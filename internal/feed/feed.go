@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream/internal/kafkaclient"
+	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // Config says what to read and how much memory to use. Start from
@@ -28,6 +29,9 @@ type Config struct {
 	// four times as much what its records take in memory; a larger one is a
 	// [Gap].
 	BatchBytes int64
+	// RecordBytes is what a record may decompress to for filters to look into it;
+	// a larger one has its key as thread, and no tenant and no type.
+	RecordBytes int
 	// RefreshInterval is how often the metadata is read when nothing fails: new
 	// partitions and a re-created topic are seen within it.
 	RefreshInterval time.Duration
@@ -44,7 +48,7 @@ type Config struct {
 // otherwise.
 func DefaultConfig(topic string) Config {
 	return Config{
-		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20, BatchBytes: 64 << 20,
+		Topic: topic, TailBytes: 64 << 20, CacheBytes: 64 << 20, BatchBytes: 64 << 20, RecordBytes: wire.DefaultMaxBytes,
 		RefreshInterval: 5 * time.Second, RequestTimeout: 10 * time.Second,
 		Linger: func(int) time.Duration { return 0 },
 	}
@@ -67,6 +71,9 @@ func (c Config) Validate() error {
 	}
 	if c.BatchBytes < minBytes {
 		errs = append(errs, fmt.Errorf("batch of %d bytes: at least %d are needed", c.BatchBytes, minBytes))
+	}
+	if c.RecordBytes <= 0 {
+		errs = append(errs, fmt.Errorf("record of %d bytes: must be above 0", c.RecordBytes))
 	}
 	if c.RefreshInterval <= 0 {
 		errs = append(errs, fmt.Errorf("refresh interval %v: must be above 0", c.RefreshInterval))
@@ -262,6 +269,14 @@ func (f *Feed) Info() (info Info, ok bool) {
 		return Info{}, false
 	}
 	return Info{StreamID: g.streamID, Topic: g.topic, Partitions: g.partitions()}, true
+}
+
+// StreamID returns the id of the stream that is read; "" before the topic was seen.
+func (f *Feed) StreamID() string {
+	if g := f.gen.Load(); g != nil {
+		return g.streamID
+	}
+	return ""
 }
 
 // Partitions returns how many partitions the topic has; 0 before it was seen.

@@ -30,6 +30,7 @@ type generation struct {
 	decompressor kgo.Decompressor
 	// batchMemory bounds a batch once its records are made.
 	batchMemory int64
+	maxRecord   int // Config.RecordBytes
 	ring        *ring
 	history     *history
 	proofs      *proofs
@@ -145,7 +146,7 @@ func (f *Feed) open(ctx context.Context, prev *generation, reason ResetReason) (
 	ends, endsErr := f.list(ctx, st.id, len(st.partitions), atEnd)
 	g := &generation{
 		topic: f.cfg.Topic, topicID: st.id, streamID: StreamID(st.clusterID, f.cfg.Topic, st.id), reason: reason,
-		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, ended: make(chan struct{}), added: map[int32]beginning{}, began: began.UnixMilli(),
+		decompressor: f.decompressor, batchMemory: memoryFactor * f.cfg.BatchBytes, maxRecord: f.cfg.RecordBytes, ended: make(chan struct{}), added: map[int32]beginning{}, began: began.UnixMilli(),
 		proofs: newProofs(),
 	}
 	// A new incarnation is read from its beginning.

@@ -372,7 +372,7 @@ func (h *history) read(ctx context.Context, p int32, offset int64, size int32) (
 	if a.next <= offset {
 		return nil, 0, fmt.Errorf("fetch partition %d at offset %d: %w", p, offset, errNoProgress)
 	}
-	var b segmenter
+	b := segmenter{maxRecord: h.g.maxRecord}
 	b.add(a)
 	segs, err = h.proven(p, offset, epoch, b.segments())
 	return segs, a.sent, err
@@ -477,7 +477,7 @@ func (h *history) evict() {
 func (s *Segment) before(offset int64) *Segment {
 	m := s.Moves[0]
 	n := sort.Search(len(s.Records), func(i int) bool { return s.Records[i].Offset >= offset })
-	out := &Segment{Records: s.Records[:n:n], Moves: []Move{{Partition: m.Partition, From: m.From, Next: offset, Epoch: m.Epoch}}}
+	out := &Segment{maxRecord: s.maxRecord, Records: s.Records[:n:n], Moves: []Move{{Partition: m.Partition, From: m.From, Next: offset, Epoch: m.Epoch}}}
 	var size int64
 	for i := range out.Records {
 		size += out.Records[i].size()

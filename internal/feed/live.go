@@ -320,7 +320,7 @@ func (g *generation) due(broker int32, now time.Time, turn int) ([]fetchPosition
 func (g *generation) advance(answers []fetched) []*Segment {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var b segmenter
+	b := segmenter{maxRecord: g.maxRecord}
 	for _, a := range answers {
 		p := g.parts[a.partition]
 		// Another reader may have moved the partition since the request was

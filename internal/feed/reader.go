@@ -225,7 +225,7 @@ func (r *Reader) take(seg *Segment) (Step, bool) {
 // that it reads from Kafka at present, and of the others what lies at or above
 // its position.
 func (r *Reader) rest(seg *Segment) *Segment {
-	out := &Segment{}
+	out := &Segment{maxRecord: seg.maxRecord}
 	from := make(map[int32]int64, len(seg.Moves))
 	for _, m := range seg.Moves {
 		cur := r.cur[m.Partition]

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -67,6 +68,9 @@ type Segment struct {
 
 	seq   uint64
 	bytes atomic.Int64
+	// maxRecord is what a record may decompress to for filters to look into it; 0
+	// is the default.
+	maxRecord int
 	// decoded is what the records take once their values are decompressed.
 	decoded int
 	// owner accounts for the segment while it holds it; guarded by mu.
@@ -367,7 +371,7 @@ func (s *Segment) buildIndex() {
 		s.index = make([]recordIndex, len(s.Records))
 		s.threads = make(map[string]struct{}, 8)
 		for i := range s.Records {
-			x := indexRecord(&p, &s.Records[i])
+			x := indexRecord(&p, &s.Records[i], s.maxRecord)
 			s.index[i] = x
 			s.threads[string(x.thread)] = struct{}{}
 			for _, e := range x.inner {
@@ -382,7 +386,7 @@ func (s *Segment) buildIndex() {
 // thread, no tenant, and MESSAGE_TYPE_UNSPECIFIED. The index is made once, for
 // everybody, and by the dispatcher too: a panic here would leave it half made, or
 // end the process.
-func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
+func indexRecord(p *wire.Peeker, r *Record, maxRecord int) (x recordIndex) {
 	x = recordIndex{thread: r.Key}
 	defer func() {
 		if recover() != nil {
@@ -390,7 +394,8 @@ func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
 			x = recordIndex{thread: r.Key}
 		}
 	}()
-	pk, err := p.Peek(r.Value, wire.DefaultLimits())
+	// What lies here uncompressed costs nothing to look into, however large it is.
+	pk, err := p.Peek(r.Value, wire.Limits{Framed: len(r.Value), Decoded: max(cmp.Or(maxRecord, wire.DefaultMaxBytes), len(r.Value))})
 	if err != nil {
 		return x
 	}
@@ -423,6 +428,8 @@ func indexRecord(p *wire.Peeker, r *Record) (x recordIndex) {
 type segmenter struct {
 	out []*Segment
 	cur *Segment
+	// maxRecord is Config.RecordBytes.
+	maxRecord int
 }
 
 // add appends what was read of one partition.
@@ -433,12 +440,12 @@ func (b *segmenter) add(a fetched) {
 	}
 	for _, r := range a.records {
 		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
-		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, wire.DefaultMaxBytes)
+		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, cmp.Or(b.maxRecord, wire.DefaultMaxBytes))
 		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.decoded+weight > segmentBytes {
 			b.cut()
 		}
 		if b.cur == nil {
-			b.cur = &Segment{}
+			b.cur = &Segment{maxRecord: b.maxRecord}
 		}
 		b.cur.Records = append(b.cur.Records, rec)
 		b.cur.bytes.Add(rec.size())
@@ -448,7 +455,7 @@ func (b *segmenter) add(a fetched) {
 	}
 	if from < a.next {
 		if b.cur == nil {
-			b.cur = &Segment{}
+			b.cur = &Segment{maxRecord: b.maxRecord}
 		}
 		b.move(Move{Partition: partition, From: from, Next: a.next, Epoch: a.epoch})
 	}

@@ -125,6 +125,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	m := newMetrics(deps.Registerer, time.Now())
 	cfg.Feed.Linger = func(int) time.Duration { return 0 }
+	cfg.Feed.RecordBytes = cfg.Limits.Decoded
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

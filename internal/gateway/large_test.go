@@ -10,7 +10,9 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/streampb"
 	"github.com/dashflow/dashstream/internal/testclient"
@@ -145,6 +147,37 @@ func TestALargeRecordWaitsForRoom(t *testing.T) {
 				t.Fatalf("a batch of %d bytes came first: %s", len(b), text)
 			}
 			return
+		}
+	}
+}
+
+// A filter looks into every record that may be sent: the limit is the one that is set.
+func TestAFilterSelectsWhatTheSetLimitAllows(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	s := start(t, c, topic, func(cfg *gateway.Config) { cfg.Limits = wire.Limits{Framed: 50 << 20, Decoded: 50 << 20} })
+	plain, err := proto.Marshal(&dashstreampb.DashStreamMessage{Message: &dashstreampb.DashStreamMessage_TokenChunk{TokenChunk: &dashstreampb.TokenChunk{
+		Header: &dashstreampb.Header{MessageId: make([]byte, 16), ThreadId: "thread", TenantId: "acme", Sequence: 1, SchemaVersion: 1},
+		Text:   strings.Repeat("x", wire.DefaultMaxBytes+100),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := wire.Compress([]byte{1}, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, &kgo.Record{Topic: topic, Key: []byte("key"), Value: value})
+	for name, f := range map[string]*streampb.Filter{
+		"tenant": {Tenants: []string{"acme"}}, "thread": {Threads: []string{"thread"}},
+		"type": {Types: []dashstreampb.MessageType{dashstreampb.MessageType_MESSAGE_TYPE_TOKEN_CHUNK}},
+	} {
+		cl := testclient.Dial(t, s.URL, "dashstream.v1+proto", nil)
+		cl.Subscribe(testclient.Earliest(), f)
+		cl.Until("caught up", func() bool { return cl.CaughtUp == 1 })
+		if len(cl.Records) != 1 {
+			t.Errorf("the filter of its %s got %d records of 10 MiB where 50 are allowed, want 1", name, len(cl.Records))
 		}
 	}
 }

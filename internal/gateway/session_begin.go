@@ -113,11 +113,22 @@ func (s *session) refuse(e *fieldError) {
 	s.send(b)
 }
 
-// ack notes what the client says it has applied.
-func (s *session) ack(c feed.Cursor) {
+// ack notes what the client says it has applied. Only the positions that are
+// compared with something are kept: those of the stream that is read, and of
+// partitions that it has.
+func (s *session) ack(c feed.Cursor, stream string, partitions int) {
+	if c.StreamID != stream {
+		return
+	}
+	acked := feed.Cursor{StreamID: stream, Offsets: make(map[int32]int64, min(len(c.Offsets), partitions))}
+	for p, o := range c.Offsets {
+		if int(p) < partitions {
+			acked.Offsets[p] = o
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acked = &c
+	s.acked = &acked
 }
 
 // applyLag returns how many records lie between what the client acknowledged

@@ -286,7 +286,7 @@ func (g *Gateway) clientMessage(s *session, opcode ws.OpCode, message []byte) bo
 			s.refuse(bad)
 			return true
 		}
-		s.ack(c)
+		s.ack(c, g.feed.StreamID(), g.feed.Partitions())
 	default:
 		s.refuse(badField("frame", "empty: want subscribe or ack"))
 	}

@@ -55,6 +55,11 @@ type session struct {
 	control []byte
 	// wanted is a subscription that the worker has not begun.
 	wanted *subscription
+	// starting is the one that it is beginning, fallback one that takes the place of
+	// wanted or starting where that is refused.
+	starting, fallback *subscription
+	// wants counts the subscriptions.
+	wants int
 	// closing, once set, ends the session after control was written.
 	closing *CloseCode
 	// interrupt ends the worker's wait for Kafka.

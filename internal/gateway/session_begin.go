@@ -19,13 +19,13 @@ func (s *session) takeTime() bool {
 	defer cancel(nil)
 	s.mu.Lock()
 	wanted := s.wanted
-	s.wanted = nil
+	s.wanted, s.starting = nil, wanted
 	other := len(s.control) > 0 || s.closing != nil
 	s.interrupt = cancel
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		s.interrupt, s.beginning = nil, false
+		s.interrupt, s.beginning, s.starting = nil, false, nil
 		s.mu.Unlock()
 	}()
 	if wanted != nil {
@@ -75,6 +75,7 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 		if s.enc == encodingSSE {
 			s.close(closeBadFrame) // it has no way to ask for something else
 		}
+		s.fallBack()
 		return true
 	case errors.Is(context.Cause(ctx), errKicked):
 		// The session ends, or a newer subscription takes the place of this
@@ -90,6 +91,7 @@ func (s *session) begin(ctx context.Context, want *subscription) bool {
 	s.reader, s.replay, s.replayBegan = reader, s.hub.metrics.replays[want.startName], time.Now()
 	s.replay.requests.Inc()
 	s.untold, s.pending = false, nil
+	s.begun(want)
 	s.hub.join(s, want)
 	var out outbox
 	// What is void is said first: a client that is cut off in between must not
@@ -150,10 +152,43 @@ func (s *session) applyLag(info feed.Info) (lag int64, ok bool) {
 	return lag, true
 }
 
-// want asks the worker to begin a subscription.
+// want asks the worker to begin a subscription, in place of one that is wanted or
+// beginning. That one is kept where the new one may be refused, for a refusal leaves
+// the subscription as it was.
 func (s *session) want(sub subscription) {
 	s.mu.Lock()
+	before := s.wanted
+	if before == nil {
+		before = s.starting
+	}
+	switch {
+	case !sub.doubtful:
+		s.fallback = nil
+	case before != nil && !before.doubtful:
+		s.fallback = before
+	}
+	s.wants++
+	sub.number = s.wants
 	s.wanted = &sub
 	s.mu.Unlock()
 	s.kick()
+}
+
+// fallBack has a subscription begin that a refused one had taken the place of.
+func (s *session) fallBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wanted == nil {
+		s.wanted, s.fallback = s.fallback, nil
+	}
+}
+
+// begun notes that a subscription began: it needs to be begun no more.
+func (s *session) begun(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting = nil
+	if s.fallback != nil && s.fallback.number <= sub.number {
+		s.fallback = nil
+	}
 }

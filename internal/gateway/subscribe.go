@@ -46,6 +46,11 @@ type subscription struct {
 	types            []dashstreampb.MessageType
 	// startName is the start as a label.
 	startName string
+	// doubtful: it may be refused yet, since its cursor has partitions of which the
+	// gateway does not know.
+	doubtful bool
+	// number counts the subscriptions of a session.
+	number int
 }
 
 // decodeClientFrame reads a frame of either subprotocol. Unknown fields are

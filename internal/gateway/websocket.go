@@ -143,6 +143,12 @@ func (g *Gateway) subscribe(s *session, sub *streampb.Subscribe) {
 		s.refuse(bad)
 		return
 	}
+	if c := checked.start.Cursor; c != nil {
+		known := g.feed.Partitions()
+		for p := range c.Offsets {
+			checked.doubtful = checked.doubtful || int(p) >= known
+		}
+	}
 	s.want(checked)
 }
 

@@ -439,7 +439,7 @@ func (b *segmenter) add(a fetched) {
 		return
 	}
 	for _, r := range a.records {
-		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value, Headers: r.Headers}
+		rec := Record{Partition: partition, Offset: r.Offset, Timestamp: millis(r.Timestamp), Key: r.Key, Value: r.Value, Headers: r.Headers}
 		weight := int(rec.size()) - len(rec.Value) + wire.DecodedSize(rec.Value, cmp.Or(b.maxRecord, wire.DefaultMaxBytes))
 		if b.cur != nil && len(b.cur.Records) > 0 && b.cur.decoded+weight > segmentBytes {
 			b.cut()

@@ -39,7 +39,11 @@ func (a *App) prepareTopics(ctx context.Context) error {
 	defer admin.Close()
 
 	if a.broker != nil {
-		results, err := topics.Ensure(ctx, admin, topics.All(a.kafka, topics.Embedded)...)
+		var results []topics.Result
+		err := whileItSettles(ctx, func() (err error) {
+			results, err = topics.Ensure(ctx, admin, topics.All(a.kafka, topics.Embedded)...)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("create topics: %w", err)
 		}
@@ -67,6 +71,27 @@ func (a *App) prepareTopics(ctx context.Context) error {
 		return a.kafka.Explain(kafkaclient.OpConsume, err)
 	}
 	return nil
+}
+
+// settleInterval is how often the embedded broker is asked again.
+const settleInterval = 200 * time.Millisecond
+
+// whileItSettles does something with the embedded broker, again as long as ctx allows
+// where it cannot serve now: producers that wait for its start fill what is left of a
+// full disk at once, and it closes every connection then, to read its log anew.
+func whileItSettles(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		class := kafkaclient.Classify(err)
+		if err == nil || !class.Retryable() && !class.Unreachable() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(settleInterval):
+		}
+	}
 }
 
 // differs says in which ways the topics are not as defined. Those of "dashstream up" have a definition of their own.

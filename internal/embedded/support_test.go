@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,6 +107,16 @@ func (p *rawProducer) try(t *testing.T, value string, sequence int) (int64, erro
 		return -1, err
 	}
 	return answers[0].BaseOffset, kerr.ErrorForCode(answers[0].ErrorCode)
+}
+
+// answer is try until the broker answers: when a write fails it ends connections, and not all of a client's at one moment.
+func (p *rawProducer) answer(t *testing.T, value string, sequence int) (at int64, err error) {
+	t.Helper()
+	eventually(t, "the broker answers", func() bool {
+		at, err = p.try(t, value, sequence)
+		return !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET)
+	})
+	return at, err
 }
 
 // batch is a batch of one record.

@@ -59,7 +59,7 @@ func TestFailedWriteIsNotAcknowledged(t *testing.T) {
 		t.Fatalf("a batch that cannot be stored got offset %d, %v", at, err)
 	}
 	for range 3 {
-		if at, err := p.try(t, "one", 1); !errors.Is(err, kerr.KafkaStorageError) {
+		if at, err := p.answer(t, "one", 1); !errors.Is(err, kerr.KafkaStorageError) {
 			t.Fatalf("sent again it got offset %d, %v; want %v", at, err, kerr.KafkaStorageError)
 		}
 	}
@@ -185,7 +185,7 @@ func TestStartOnFullDisk(t *testing.T) {
 					t.Errorf("the broker says %v about its writes, want %v", err, syscall.ENOSPC)
 				}
 				p := newRawProducer(t, client(t, b.Addr(), kgo.RequestRetries(0)), "topic")
-				if at, err := p.try(t, "no room", 0); !errors.Is(err, kerr.KafkaStorageError) {
+				if at, err := p.answer(t, "no room", 0); !errors.Is(err, kerr.KafkaStorageError) {
 					t.Errorf("a batch got offset %d, %v; want %v", at, err, kerr.KafkaStorageError)
 				}
 				if err := os.Remove(probe); err != nil {

@@ -28,9 +28,9 @@ var rows = []struct {
 }{
 	{"0a schema", []string{"dashstreampb"}},
 	{"0b stream protocol", []string{"internal/streampb"}},
-	{"1", []string{"internal/buildinfo", "internal/settings", "internal/httpserve", "internal/wire", "internal/jcs", "internal/redact"}},
-	{"2", []string{"internal/kafkaclient", "internal/runstate", "internal/statediff", "internal/producersettings"}},
-	{"3", []string{"internal/embedded", "internal/topics", "internal/feed", "internal/lag", "internal/deadletter"}},
+	{"1", []string{"internal/buildinfo", "internal/settings", "internal/httpserve", "internal/wire", "internal/jcs", "internal/redact", "internal/metrics"}},
+	{"2", []string{"internal/kafkaclient", "internal/runstate", "internal/statediff", "internal/producersettings", "internal/sequence", "internal/dedupe", "internal/pricing"}},
+	{"3", []string{"internal/embedded", "internal/topics", "internal/feed", "internal/lag", "internal/deadletter", "internal/aggregate"}},
 	{"3b test support", testSupport},
 	{"4", []string{".", "internal/gateway", "internal/exporter", "internal/otlp", "internal/webui"}},
 	{"4b", []string{"internal/demo", "dashstreamprom"}},

@@ -1,0 +1,127 @@
+// Package aggregate turns messages into metrics: what agents did, how long it took, what it cost and how good it was. It
+// is pure. Messages come in the order of the log, partition by partition; time is the partition's clock, which the caller
+// advances; nothing here reads a clock, starts a goroutine or takes a lock. The caller lets no two calls overlap, nor a call
+// and a scrape.
+package aggregate
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/metrics"
+	"github.com/dashflow/dashstream/internal/wire"
+)
+
+// Config says when what is silent has ended, and how much is remembered.
+type Config struct {
+	// SessionTimeout and RunTimeout are how long a session and a run may be silent, by the partition's clock, before they
+	// are taken for over.
+	SessionTimeout, RunTimeout time.Duration
+	// Buckets are the upper bounds of histograms.
+	Buckets Buckets
+}
+
+// Buckets are upper bounds of histograms, in the units that their names say.
+type Buckets struct {
+	LatencyMS, Retries, QualityScore, SessionTurns, DurationSeconds []float64
+}
+
+// DefaultBuckets are those that dashboards in the field were made for.
+func DefaultBuckets() Buckets {
+	return Buckets{
+		LatencyMS:       []float64{10, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 20000, 30000},
+		Retries:         []float64{0, 1, 2, 3, 5, 10},
+		QualityScore:    []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0},
+		SessionTurns:    []float64{1, 2, 5, 10, 20, 50},
+		DurationSeconds: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
+	}
+}
+
+// DefaultConfig is that of a user who set nothing.
+func DefaultConfig() Config {
+	return Config{SessionTimeout: 5 * time.Minute, RunTimeout: time.Hour, Buckets: DefaultBuckets()}
+}
+
+// Aggregator holds the metrics of all partitions, and for each partition what it must remember.
+type Aggregator struct {
+	cfg        Config
+	invalid    *invalid
+	partitions map[int32]*Partition
+}
+
+// New declares the metrics. See [metrics.Set.Err] for what went wrong.
+func New(cfg Config, set *metrics.Set) *Aggregator {
+	return &Aggregator{cfg: cfg, invalid: newInvalid(set), partitions: map[int32]*Partition{}}
+}
+
+// Partition is what is remembered of one partition.
+type Partition struct {
+	all      *Aggregator
+	now      time.Time
+	counting bool
+}
+
+// Partition returns that of the id; a new one counts.
+func (a *Aggregator) Partition(id int32) *Partition {
+	p := a.partitions[id]
+	if p == nil {
+		p = &Partition{all: a, counting: true}
+		a.partitions[id] = p
+	}
+	return p
+}
+
+// Drop forgets a partition that another process reads from now on. Nothing is counted: what was open goes on there.
+func (a *Aggregator) Drop(id int32) {
+	delete(a.partitions, id)
+}
+
+// Rebuild turns counting off, for records that were counted before and are read again for what must be remembered of
+// them, and on again.
+func (p *Partition) Rebuild(on bool) { p.counting = !on }
+
+// Advance moves the partition's clock; back it does not go. Sessions and runs that were silent for too long end.
+func (p *Partition) Advance(now time.Time) {
+	if !now.After(p.now) {
+		return
+	}
+	p.now = now
+}
+
+// Message takes a message that is no event. It reports whether somebody here is concerned with it: of metrics, only
+// those of scope quality have a meaning.
+func (p *Partition) Message(_ *wire.PeekedHeader, m *pb.DashStreamMessage) bool {
+	if metrics := m.GetMetrics(); metrics != nil {
+		return metrics.GetScope() == qualityScope
+	}
+	return true
+}
+
+// qualityScope is the scope of messages that judge an answer.
+const qualityScope = "quality"
+
+// invalid counts values that were not observed.
+type invalid struct{ fields *prometheus.CounterVec }
+
+// Reasons why a value is not observed.
+const (
+	reasonMissing    = "missing"
+	reasonWrongType  = "wrong_type"
+	reasonNotFinite  = "not_finite"
+	reasonOutOfRange = "out_of_range"
+)
+
+// invalidFields are the fields that can have values which are not observed, as they are called in messages. Each part adds
+// its own.
+var invalidFields = []string{"message_id"}
+
+func newInvalid(set *metrics.Set) *invalid {
+	return &invalid{set.CounterVec("dashstream_exporter_invalid_values_total",
+		"Values of messages that were not observed, by field and reason. The message counts as handled.",
+		metrics.Label{Name: "field", Values: invalidFields},
+		metrics.Label{Name: "reason", Values: []string{reasonMissing, reasonWrongType, reasonNotFinite, reasonOutOfRange}})}
+}
+
+func (i *invalid) add(field, reason string) { i.fields.WithLabelValues(field, reason).Inc() }

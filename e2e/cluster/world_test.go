@@ -90,7 +90,7 @@ func (w *world) gateway() *app.App {
 	s.Listen, s.TailMiB, s.CacheMiB = "127.0.0.1:0", 1, 1
 	ready := make(chan struct{})
 	a, err := app.New(w.t.Context(), app.Options{
-		Kafka: w.settings(), Gateway: s, Logger: w.logger(fmt.Sprintf("gateway %d", len(w.gateways))),
+		Kafka: w.settings(), Gateway: &s, Process: app.DefaultProcessSettings(), Logger: w.logger(fmt.Sprintf("gateway %d", len(w.gateways))),
 		OnReady: func(*app.App) { close(ready) },
 	})
 	if err != nil {

@@ -125,3 +125,6 @@ func newInvalid(set *metrics.Set) *invalid {
 }
 
 func (i *invalid) add(field, reason string) { i.fields.WithLabelValues(field, reason).Inc() }
+
+// Event takes an event, alone or of a batch.
+func (p *Partition) Event(_ *wire.EventView) {}

@@ -30,6 +30,7 @@ func commandList() []entry {
 	return []entry{
 		{"up", "Run everything in one process, on an embedded broker.", newUpCommand()},
 		{"gateway", "Serve a topic of your cluster to browsers and other clients.", newGatewayCommand()},
+		{"exporter", "Turn a topic of your cluster into Prometheus metrics, as a member of a group.", newExporterCommand()},
 		{"tail", "Print the log as it grows; joins no group, commits nothing.", newTailCommand()},
 		{"demo", "Send runs of simulated agents to a topic of your cluster.", newDemoCommand()},
 		{"topics", "Create, check and describe the topics.", newTopicsCommand()},

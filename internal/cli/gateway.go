@@ -17,17 +17,18 @@ import (
 type gatewayCommand struct {
 	Kafka   kafkaclient.Settings `embed:""`
 	Gateway gateway.Settings     `embed:""`
+	Process app.ProcessSettings  `embed:""`
 }
 
 func newGatewayCommand() *gatewayCommand {
-	return &gatewayCommand{Kafka: kafkaclient.Default(), Gateway: gateway.DefaultSettings()}
+	return &gatewayCommand{Kafka: kafkaclient.Default(), Gateway: gateway.DefaultSettings(), Process: app.DefaultProcessSettings()}
 }
 
 // Run serves until it is told to stop.
 func (c *gatewayCommand) Run(ctx context.Context, p *Process) error {
 	p.Log.Info("starting gateway", "kafka", c.Kafka, "listen", c.Gateway.Addr())
 	a, err := app.New(ctx, app.Options{
-		Kafka: c.Kafka, Gateway: c.Gateway, Logger: p.Log,
+		Kafka: c.Kafka, Gateway: &c.Gateway, Process: c.Process, Logger: p.Log,
 		OnReady: func(a *app.App) { say(p.Stderr, "DashStream is at %s", a.URL()) },
 	})
 	if err != nil {

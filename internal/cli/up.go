@@ -9,6 +9,7 @@ import (
 	"github.com/dashflow/dashstream/internal/app"
 	"github.com/dashflow/dashstream/internal/demo"
 	"github.com/dashflow/dashstream/internal/embedded"
+	"github.com/dashflow/dashstream/internal/exporter"
 	"github.com/dashflow/dashstream/internal/gateway"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/producersettings"
@@ -26,11 +27,13 @@ type upCommand struct {
 	DemoSeed seed    `name:"demo-seed" envs:"DASHSTREAM_DEMO_SEED" placeholder:"N" group:"Demo" help:"Decides everything that the simulated agents do." unset:"a new one, which is printed"`
 	DemoRate float64 `name:"demo-rate" envs:"DASHSTREAM_DEMO_RATE" placeholder:"R" group:"Demo" help:"Start at most R runs a second, as many at once as that takes; 0 is the default." unset:"one as soon as there is a place for it" min:"0" max:"10000"`
 
-	Gateway gateway.Settings `embed:""`
+	Gateway  gateway.Settings    `embed:""`
+	Exporter exporter.Settings   `embed:""`
+	Process  app.ProcessSettings `embed:""`
 }
 
 func newUpCommand() *upCommand {
-	return &upCommand{DataDir: ".dashstream", KafkaListen: embedded.DefaultListen, Topic: kafkaclient.DefaultTopic, Gateway: gateway.DefaultSettings()}
+	return &upCommand{DataDir: ".dashstream", KafkaListen: embedded.DefaultListen, Topic: kafkaclient.DefaultTopic, Gateway: gateway.DefaultSettings(), Exporter: exporter.DefaultSettings(), Process: app.DefaultProcessSettings()}
 }
 
 // Validate is called when the settings were read.
@@ -92,7 +95,7 @@ func (c *upCommand) Run(ctx context.Context, p *Process) error {
 		simulated = fmt.Sprintf("  Demo runs have the seed %d\n", o.Seed)
 	}
 	a, err := app.New(ctx, app.Options{
-		Kafka: kafka, Gateway: c.Gateway, Logger: p.Log,
+		Kafka: kafka, Gateway: &c.Gateway, Exporter: &app.Exporter{Settings: c.Exporter}, Process: c.Process, Logger: p.Log,
 		Embedded: broker, Jobs: jobs,
 		OnReady: func(a *app.App) {
 			say(p.Stderr, "\n  DashStream is at  %s\n  Kafka is at       %s (topic %s, data in %s)\n%s", a.URL(), a.KafkaAddr(), c.Topic, c.DataDir, simulated)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
@@ -36,10 +35,6 @@ type Settings struct {
 	SendTimeout         settings.Seconds `name:"websocket-send-timeout-secs" envs:"WEBSOCKET_SEND_TIMEOUT_SECS" placeholder:"SECONDS" group:"Gateway limits" help:"Time in which a client must take 64 KiB; one that does not is disconnected and may resume." min:"0.1" max:"300"`
 	TailMiB             int              `name:"hot-tail-mib" envs:"DASHSTREAM_HOT_TAIL_MIB" placeholder:"MIB" group:"Gateway limits" help:"Memory for the newest records, shared by all clients." min:"1" max:"65536"`
 	CacheMiB            int              `name:"history-cache-mib" envs:"DASHSTREAM_HISTORY_CACHE_MIB" placeholder:"MIB" group:"Gateway limits" help:"Memory for older records that clients resume from, shared by all clients." min:"1" max:"65536"`
-
-	ShutdownTimeout settings.Seconds `name:"shutdown-timeout-secs" envs:"DASHSTREAM_SHUTDOWN_TIMEOUT_SECS" placeholder:"SECONDS" group:"Process" help:"Longest time to finish what was begun after a signal to stop." min:"0.1" max:"300"`
-	ReadyFile       string           `name:"ready-file" envs:"DASHSTREAM_READY_FILE" placeholder:"PATH" group:"Process" help:"File to write, as JSON, when the process is ready: pid and addresses."`
-	Pprof           bool             `name:"pprof" envs:"DASHSTREAM_PPROF" group:"Process" help:"Serve the profiler under /debug/pprof/."`
 }
 
 // DefaultSettings returns the settings of a user who set nothing.
@@ -49,7 +44,6 @@ func DefaultSettings() Settings {
 		Host: "127.0.0.1", Port: 3002,
 		MaxPayloadBytes: wire.DefaultMaxBytes, MaxConnections: d.MaxConnections, MaxConnectionsPerIP: d.MaxConnectionsPerIP,
 		SendTimeout: settings.Seconds(d.SendTimeout), TailMiB: int(d.Feed.TailBytes >> 20), CacheMiB: int(d.Feed.CacheBytes >> 20),
-		ShutdownTimeout: settings.Seconds(10 * time.Second),
 	}
 }
 

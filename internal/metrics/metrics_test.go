@@ -42,8 +42,11 @@ calls_total{kind="b",outcome="ok"} 0
 func TestWrongDeclarationsAreErrors(t *testing.T) {
 	t.Parallel()
 	for name, declare := range map[string]func(*metrics.Set){
-		"twice":         func(s *metrics.Set) { s.Counter("a_total", "A."); s.Counter("a_total", "A.") },
-		"other labels":  func(s *metrics.Set) { s.Counter("a_total", "A."); s.CounterVec("a_total", "A.", metrics.Label{Name: "x", Bound: 1}) },
+		"twice": func(s *metrics.Set) { s.Counter("a_total", "A."); s.Counter("a_total", "A.") },
+		"other labels": func(s *metrics.Set) {
+			s.Counter("a_total", "A.")
+			s.CounterVec("a_total", "A.", metrics.Label{Name: "x", Bound: 1})
+		},
 		"without bound": func(s *metrics.Set) { s.CounterVec("a_total", "A.", metrics.Label{Name: "x"}) },
 		"bad name":      func(s *metrics.Set) { s.Gauge("", "A.") },
 	} {

@@ -22,6 +22,16 @@ func main() {
 	}
 	os.Exit(cli.Program{
 		Args: os.Args[1:], Env: os.LookupEnv, EnvNames: names,
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Hangup: hangup,
 	}.Run(ctx))
+}
+
+// hangup tells of SIGHUP from now on, unless whoever started the process had it ignored.
+func hangup() <-chan os.Signal {
+	if signal.Ignored(syscall.SIGHUP) {
+		return nil
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c
 }

@@ -62,6 +62,7 @@ func (a *App) buildExporter(options []kgo.Opt) error {
 		return err
 	}
 	a.exporter = e
+	a.undo.add("exporter", e.Close)
 	a.gather = e.Gatherer(a.gather)
 	a.health.Check("exporter", func(context.Context) error { return a.explain(e.Ready()) })
 	a.parts = append(a.parts, part{"exporter", "export metrics", e.Run, e.Started(), e.LastBeat})

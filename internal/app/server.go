@@ -52,6 +52,9 @@ const metricsInFlight = 4
 func (a *App) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", a.metricsHandler())
+	if a.exporter != nil {
+		mux.Handle("POST /admin/resume", a.guardAdmin(a.resumeHandler()))
+	}
 	if a.gateway != nil {
 		a.gateway.Routes(mux)
 		mux.Handle("/", webui.Handler())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"regexp"
 	"strings"
 
@@ -63,6 +64,8 @@ type Program struct {
 	EnvNames       []string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Hangup has SIGHUP told instead of ending the process, for a command that does something at one; nil tells of none.
+	Hangup func() <-chan os.Signal
 }
 
 // Run runs one command line and returns the exit code. It reads no state of the process and ends no process, so tests

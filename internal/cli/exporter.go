@@ -34,5 +34,20 @@ func (c *exporterCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return p.startError(ctx, err, c.Kafka)
 	}
+	if p.program.Hangup != nil {
+		hangup := p.program.Hangup()
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() {
+			for {
+				select {
+				case <-ended:
+					return
+				case <-hangup:
+					a.Resume()
+				}
+			}
+		}()
+	}
 	return runApp(ctx, a)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/deadletter"
 	"github.com/dashflow/dashstream/internal/metrics"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -60,6 +61,11 @@ type accounts struct {
 	newest       int64 // of lastEvent, in microseconds
 	commits      prometheus.Counter
 	startBacklog prometheus.Gauge
+
+	historic       prometheus.Counter
+	letters        map[wire.Reason]prometheus.Counter
+	letterFailures *prometheus.CounterVec
+	lettersLost    *prometheus.CounterVec
 }
 
 // failureReasons are the outcomes of records that cannot be handled, but for those that have a metric of their own.
@@ -111,6 +117,8 @@ func newAccounts(set *metrics.Set) *accounts {
 	a.clockSkew = set.Counter("dashstream_exporter_clock_skew_events_total", "Messages whose producer time lies after the exporter's.")
 	a.lag = set.Histogram("dashstream_exporter_processing_lag_seconds", "Time from a record's Kafka timestamp to its handling. Records whose timestamp lies after the exporter's time are left out.", lagBounds())
 	a.startBacklog = set.Gauge("dashstream_exporter_start_backlog_messages", "Offsets that lay between where this process began its partitions and their ends then, summed over the partitions that it has; those whose end is not known are left out.")
+	a.historic = set.Counter("dashstream_exporter_messages_failed_old_total", "Of the records that cannot be handled, those that were in the log before the group first came to it. They are counted and kept like the others, and are no reason to page anyone.")
+	a.declareLetters(set)
 	set.Gauge("dashstream_exporter_process_start_time_seconds", "When the exporter started, in seconds since the Unix epoch.").Set(float64(time.Now().UnixMicro()) / 1e6)
 	return a
 }
@@ -130,6 +138,24 @@ func countMessages(set *metrics.Set) map[pb.MessageType]prometheus.Counter {
 		out[t] = vec.WithLabelValues(names[i])
 	}
 	return out
+}
+
+func (a *accounts) declareLetters(set *metrics.Set) {
+	all := append(failureReasons(), wire.ReasonEmpty, wire.ReasonMissingHeader)
+	var reasons, failures []string
+	for _, r := range all {
+		reasons = append(reasons, string(r))
+	}
+	for _, f := range deadletter.Failures() {
+		failures = append(failures, string(f))
+	}
+	sends := set.CounterVec("dashstream_exporter_dlq_sends_total", "Dead letters that were written, by the reason of the record.", metrics.Label{Name: "error_type", Values: reasons})
+	a.letters = map[wire.Reason]prometheus.Counter{}
+	for i, r := range all {
+		a.letters[r] = sends.WithLabelValues(reasons[i])
+	}
+	a.letterFailures = set.CounterVec("dashstream_exporter_dlq_send_failures_total", "Dead letters that could not be written. In the mode fail_closed they are sent again.", metrics.Label{Name: "reason", Values: failures})
+	a.lettersLost = set.CounterVec("dashstream_exporter_dlq_lost_total", "Dead letters that were given up: the record was passed, and this is all that is left of it.", metrics.Label{Name: "reason", Values: failures})
 }
 
 // bad counts a record that cannot be handled.

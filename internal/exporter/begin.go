@@ -23,6 +23,8 @@ type commitNote struct {
 	// First is how many partitions the topic had when the group first read it: one that came later is not skipped,
 	// whatever the policy for new groups is.
 	First int `json:"first_partitions,omitempty"`
+	// Head is where the partition ended when the group first came to it.
+	Head int64 `json:"head,omitempty"`
 	// ClockUS is the partition's clock, in microseconds since the Unix epoch.
 	ClockUS int64 `json:"clock_us,omitempty"`
 }
@@ -86,15 +88,19 @@ func (s *session) begin(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	if err != nil {
 		return nil, fmt.Errorf("what group %s has committed: %w", s.e.cfg.Group, err)
 	}
-	starts, startErr := s.list(ctx, (*kadm.Client).ListStartOffsets)
-	ends, endErr := s.list(ctx, (*kadm.Client).ListEndOffsets)
+	b := bounds{}
+	var startErr, endErr error
+	b.starts, startErr = s.list(ctx, (*kadm.Client).ListStartOffsets)
+	b.ends, endErr = s.list(ctx, (*kadm.Client).ListEndOffsets)
 	asked := time.Now()
+	b.kept = s.prove(ctx, wanted)
+	b.rebuild = s.rebuildFrom(ctx, wanted)
 
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	fresh := first < 0
 	if fresh {
-		first = max(len(starts), len(ends))
+		first = max(len(b.starts), len(b.ends))
 	}
 	s.first = first
 	backlog, known := int64(0), 0
@@ -103,16 +109,14 @@ func (s *session) begin(ctx context.Context, offsets map[string]map[int32]kgo.Of
 		if p == nil {
 			continue // taken away meanwhile
 		}
-		at := s.place(p, starts, ends)
-		if at < 0 {
+		if !s.place(p, b) {
 			return nil, fmt.Errorf("where partition %d begins and ends: %w", id, cmp.Or(startErr, endErr, errNotTold))
 		}
-		p.next = at
-		if end, ok := ends[id]; ok {
+		if end, ok := b.ends[id]; ok {
 			p.end, p.endAt = end, asked
-			backlog, known = backlog+max(0, end-at), known+1
+			backlog, known = backlog+max(0, end-p.countFrom), known+1
 		}
-		wanted[id] = kgo.NewOffset().At(at).WithEpoch(p.epoch)
+		wanted[id] = kgo.NewOffset().At(p.next).WithEpoch(p.epoch)
 	}
 	s.e.accounts.startBacklog.Add(float64(backlog))
 	log := s.e.log.Info
@@ -123,54 +127,77 @@ func (s *session) begin(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	return offsets, nil
 }
 
+// bounds is what is known of the partitions when they begin.
+type bounds struct {
+	starts, ends map[int32]int64
+	// kept is up to where the log holds what the leader of the committed epoch wrote (KIP-320).
+	kept map[int32]int64
+	// rebuild is the first offset of those that must be remembered.
+	rebuild map[int32]int64
+}
+
 var errNotTold = errors.New("the broker did not say")
 
 // largeBacklog is how many records may lie before the end at a start without a warning: about a minute's work.
 const largeBacklog = 1_000_000
 
-// place decides where a partition begins, -1 where that cannot be told now. mu is held.
-func (s *session) place(p *partition, starts, ends map[int32]int64) int64 {
-	start, startKnown := starts[p.id]
-	end, endKnown := ends[p.id]
+// place decides where a partition begins; false where that cannot be told now. mu is held.
+func (s *session) place(p *partition, b bounds) bool {
+	start, startKnown := b.starts[p.id]
+	end, endKnown := b.ends[p.id]
 	c, ok := s.commits[p.id]
 	switch {
 	case !ok:
-		return -1
+		return false
 	case c.offset >= 0 && len(c.note.TopicID) > 0 && !bytes.Equal(c.note.TopicID, s.topicID[:]):
 		s.e.log.Warn("the topic was created anew since the group committed; it is read from its beginning", "partition", p.id, "committed", c.offset)
-		s.e.accounts.lost.WithLabelValues(lostRecreated).Add(0)
-		if !startKnown {
-			return -1
-		}
-		p.committed = -1
-		return start
+		p.beginAt(start, start, time.Time{})
+		return startKnown
 	case c.offset >= 0:
-		p.committed, p.epoch = c.offset, c.epoch
-		p.clock = time.UnixMicro(c.note.ClockUS)
-		if c.note.ClockUS <= 0 {
-			p.clock = time.Time{}
-		}
-		if startKnown && c.offset < start {
-			s.e.log.Warn("retention removed records before the group read them", "partition", p.id, "from", c.offset, "to", start)
-			s.e.accounts.lost.WithLabelValues(lostRetention).Add(float64(start - c.offset))
-			p.epoch = -1
-			return start
-		}
-		if endKnown && c.offset > end {
-			return s.cut(p, c.offset, end)
-		}
-		return c.offset
+		s.placeCommitted(p, c, b)
+		return true
 	case s.e.cfg.Reset == kafkaclient.ResetLatest && int(p.id) < s.first:
-		if !endKnown {
-			return -1
-		}
-		return end
+		p.beginAt(end, end, time.Time{})
+		return endKnown
 	default:
-		if !startKnown {
-			return -1
-		}
-		return start
+		p.head = end
+		p.beginAt(start, start, time.Time{})
+		return startKnown
 	}
+}
+
+// placeCommitted begins a partition where the group had come to.
+func (s *session) placeCommitted(p *partition, c commit, b bounds) {
+	start, startKnown := b.starts[p.id]
+	end, endKnown := b.ends[p.id]
+	kept, proven := b.kept[p.id]
+	p.committed, p.head = c.offset, c.note.Head
+	clock := time.Time{}
+	if c.note.ClockUS > 0 {
+		clock = time.UnixMicro(c.note.ClockUS)
+	}
+	at := c.offset
+	switch {
+	case startKnown && at < start:
+		s.e.log.Warn("retention removed records before the group read them", "partition", p.id, "from", at, "to", start)
+		s.e.accounts.lost.WithLabelValues(lostRetention).Add(float64(start - at))
+		p.beginAt(start, start, clock)
+		return
+	case endKnown && at > end:
+		at = s.cut(p, at, end)
+	case proven && at > kept:
+		at = s.cut(p, at, kept)
+	case !proven && c.epoch >= 0:
+		// The client asks the leader, again where it must; it can do so for the position alone.
+		p.epoch = c.epoch
+		p.beginAt(at, at, clock)
+		return
+	}
+	from, ok := b.rebuild[p.id]
+	if !ok || !startKnown {
+		from = at
+	}
+	p.beginAt(at, max(start, from, at-rebuildRecords), clock)
 }
 
 // cut notes that the log ends before what was handled of it, and returns where it goes on.
@@ -216,4 +243,53 @@ func (s *session) list(ctx context.Context, ask func(*kadm.Client, context.Conte
 		}
 	}
 	return out, err
+}
+
+// rebuildRecords bounds what is read again of a partition for what must be remembered of it.
+const rebuildRecords = 50_000
+
+// rebuildFrom asks where the records begin that must be remembered: those within the longest timeout before the group's
+// last commits.
+func (s *session) rebuildFrom(ctx context.Context, wanted map[int32]kgo.Offset) map[int32]int64 {
+	oldest := int64(0)
+	for id := range wanted {
+		if us := s.commits[id].note.ClockUS; us > 0 && (oldest == 0 || us < oldest) {
+			oldest = us
+		}
+	}
+	if oldest == 0 {
+		return nil
+	}
+	since := time.UnixMicro(oldest).Add(-max(s.e.cfg.Aggregate.SessionTimeout, s.e.cfg.Aggregate.RunTimeout)).UnixMilli()
+	from, err := s.list(ctx, func(adm *kadm.Client, ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+		return adm.ListOffsetsAfterMilli(ctx, since, topics...)
+	})
+	if err != nil {
+		s.e.log.Warn("what came before is not remembered: sessions and runs under way begin anew", "error", s.e.deps.Explain(err))
+	}
+	return from
+}
+
+// prove asks the leaders up to where their logs hold what was handled; those that do not say are not in the answer.
+func (s *session) prove(ctx context.Context, wanted map[int32]kgo.Offset) map[int32]int64 {
+	var req kadm.OffsetForLeaderEpochRequest
+	for id := range wanted {
+		if c := s.commits[id]; c.offset >= 0 && c.epoch >= 0 {
+			req.Add(s.e.cfg.Topic, id, c.epoch)
+		}
+	}
+	kept := map[int32]int64{}
+	if len(req) == 0 {
+		return kept
+	}
+	resp, err := kadm.NewClient(s.questions).OffetForLeaderEpoch(ctx, req)
+	if err != nil {
+		s.e.log.Debug("leader epochs cannot be asked for", "error", err)
+	}
+	for id, o := range resp[s.e.cfg.Topic] {
+		if o.Err == nil && o.EndOffset >= 0 {
+			kept[id] = o.EndOffset
+		}
+	}
+	return kept
 }

@@ -46,9 +46,9 @@ func (s *session) uncommitted(ids []int32) (map[int32]kgo.EpochOffset, map[int32
 	}
 	offsets, notes := map[int32]kgo.EpochOffset{}, map[int32]string{}
 	for _, id := range ids {
-		if p := s.e.parts[id]; p != nil && p.next >= 0 && p.next != p.committed {
-			offsets[id] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.next}
-			n := commitNote{TopicID: s.topicID[:], First: s.first}
+		if p := s.e.parts[id]; p != nil && !p.rebuilding() && p.next >= 0 && p.committable() != p.committed {
+			offsets[id] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.committable()}
+			n := commitNote{TopicID: s.topicID[:], First: s.first, Head: p.head}
 			if !p.clock.IsZero() {
 				n.ClockUS = p.clock.UnixMicro()
 			}

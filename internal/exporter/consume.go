@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/deadletter"
 	"github.com/dashflow/dashstream/internal/wire"
 )
 
@@ -31,6 +32,7 @@ func (s *session) turn(ctx context.Context) error {
 			s.e.handle(f.FetchPartition)
 		}
 	})
+	s.settle()
 	s.retry()
 	if time.Now().After(s.nextCommit) {
 		s.nextCommit = time.Now().Add(s.e.cfg.CommitInterval)
@@ -44,8 +46,8 @@ func (e *Exporter) handle(f kgo.FetchPartition) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.parts[f.Partition]
-	if p == nil || p.next < 0 {
-		return // the client gives none of a partition that was taken away
+	if p == nil || p.next < 0 || p.halt != nil {
+		return // it was taken away, or stands still
 	}
 	p.works()
 	now := time.Now()
@@ -56,19 +58,31 @@ func (e *Exporter) handle(f kgo.FetchPartition) {
 		if r.Offset < p.next {
 			continue // the batch that holds the position begins before it
 		}
-		if r.Offset > p.next {
+		if r.Offset > p.handled() {
 			reason := lostAbsent
 			if f.LogStartOffset > p.next {
 				reason = lostRetention
 			}
-			e.accounts.lost.WithLabelValues(reason).Add(float64(r.Offset - p.next))
-			e.log.Warn("there are no records where some should be", "partition", p.id, "from", p.next, "to", r.Offset, "reason", reason)
+			e.accounts.lost.WithLabelValues(reason).Add(float64(r.Offset - p.handled()))
+			e.log.Warn("there are no records where some should be", "partition", p.id, "from", p.handled(), "to", r.Offset, "reason", reason)
 		}
 		if !r.Attrs.IsControl() {
+			if p.rebuilding() && r.Offset >= p.countFrom {
+				p.next = r.Offset
+				p.rebuilt()
+			}
 			p.tick(earlier(r.Timestamp, now))
-			e.record(p, r, now)
+			if p.rebuilding() {
+				e.remember(p, r)
+			} else if !e.record(p, r, now) {
+				return
+			}
 		}
+		rebuilding := p.rebuilding()
 		p.next, p.epoch = r.Offset+1, r.LeaderEpoch
+		if rebuilding && !p.rebuilding() {
+			p.rebuilt()
+		}
 	}
 	p.end = max(p.end, p.next)
 }
@@ -80,39 +94,60 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// record takes one record to its one outcome.
-func (e *Exporter) record(p *partition, r *kgo.Record, now time.Time) {
+// record takes one record to its one outcome; false where that has to wait.
+func (e *Exporter) record(p *partition, r *kgo.Record, now time.Time) bool {
 	a := e.accounts
-	a.received.add(1)
 	if r.Offset < e.past[p.id] {
 		// What is remembered of it was forgotten when the partition was taken away.
+		a.received.add(1)
 		a.ignored[ignoredRedelivered].add(1)
 		p.tables.Rebuild(true)
-		defer p.tables.Rebuild(false)
-		if m, err := e.reader.Read(r.Value, e.cfg.Limits); err == nil {
-			e.apply(p, &m)
-		}
-		return
+		e.remember(p, r)
+		p.tables.Rebuild(false)
+		return true
 	}
-	m, err := e.reader.Read(r.Value, e.cfg.Limits)
+	m, err := e.read(r.Value)
 	if err != nil {
-		a.bad(wire.ReasonOf(err))
-		return
+		return e.policy(p, badRecord{
+			reason: wire.ReasonOf(err), err: err, next: r.Offset + 1, epoch: r.LeaderEpoch,
+			from: deadletter.Source{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value},
+		})
 	}
+	a.received.add(1)
 	a.handledAt(r.Timestamp, now)
 	if !e.apply(p, &m) {
 		a.wrongScope.add(1)
-		return
+		return true
 	}
 	a.handled.add(1)
 	if m.Full != nil {
 		a.messages[m.Kind].Inc()
 		a.event(m.Header.TimestampUS, now)
-		return
+		return true
 	}
 	a.messages[pb.MessageType_MESSAGE_TYPE_EVENT].Add(float64(len(m.Events)))
 	for i := range m.Events {
 		a.event(m.Events[i].TimestampUS, now)
+	}
+	return true
+}
+
+// read makes an error of a panic: what a record does must not end the process, which would meet it again after the next
+// start.
+func (e *Exporter) read(value []byte) (m wire.Message, err error) {
+	defer func() {
+		if recover() != nil {
+			e.reader = wire.Reader{}
+			err = &wire.Error{Reason: wire.ReasonInternal, Detail: "the message cannot be read by a fault of the reader"}
+		}
+	}()
+	return e.reader.Read(value, e.cfg.Limits)
+}
+
+// remember takes up what must be remembered of a record that was counted before.
+func (e *Exporter) remember(p *partition, r *kgo.Record) {
+	if m, err := e.read(r.Value); err == nil {
+		e.apply(p, &m)
 	}
 }
 
@@ -153,6 +188,7 @@ func (s *session) failed(ctx context.Context, topic string, id int32, err error)
 			return nil
 		}
 	}
+	end := s.endOfUnreadable(ctx, id, err)
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	s.e.accounts.kafkaErrors.Inc()
@@ -163,9 +199,44 @@ func (s *session) failed(ctx context.Context, topic string, id int32, err error)
 	case p.next < 0:
 		return fmt.Errorf("partition %d cannot begin: %w", id, err)
 	}
+	if end > 0 {
+		p.works()
+		if s.e.policy(p, s.unreadableBatch(id, p.next, end, err)) {
+			p.next, p.epoch = end, -1
+			s.goOn(p)
+		}
+		return nil
+	}
 	p.failed(err, time.Now())
 	s.client.PauseFetchPartitions(map[string][]int32{topic: {id}}) // until retry
 	return nil
+}
+
+// endOfUnreadable returns where a batch ends that could not be read several times; 0 where it is another error, or not
+// certain yet.
+func (s *session) endOfUnreadable(ctx context.Context, id int32, err error) int64 {
+	if !isUnreadable(err) {
+		return 0
+	}
+	s.e.mu.Lock()
+	p := s.e.parts[id]
+	sure := p != nil && p.next >= 0 && p.fails >= confirmTries
+	from := int64(0)
+	if sure {
+		from = p.next
+	}
+	s.e.mu.Unlock()
+	if !sure {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.e.cfg.RequestTimeout)
+	defer cancel()
+	end, err := s.batchEnd(ctx, id, from)
+	if err != nil {
+		s.e.log.Debug("where an unreadable batch ends cannot be told", "partition", id, "offset", from, "error", err)
+		return 0
+	}
+	return end
 }
 
 // retry goes on with partitions that failed a while ago.
@@ -186,10 +257,11 @@ func (s *session) rewind(id int32, loss *kgo.ErrDataLoss) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	p := s.e.parts[id]
-	if p == nil || p.next < 0 || loss.ResetTo >= p.next {
+	if p == nil || p.next < 0 || loss.ResetTo >= p.handled() {
 		return
 	}
-	p.next = s.cut(p, p.next, loss.ResetTo)
+	at := s.cut(p, p.handled(), loss.ResetTo)
+	p.beginAt(at, at, p.resume)
 	delete(s.e.past, id)
 }
 
@@ -209,13 +281,15 @@ func (s *session) outOfRange(ctx context.Context, id int32) error {
 		return nil
 	case p.next < start:
 		s.e.log.Warn("retention removed records before they were read", "partition", id, "from", p.next, "to", start)
-		s.e.accounts.lost.WithLabelValues(lostRetention).Add(float64(start - p.next))
-		p.next, p.epoch = start, -1
+		s.e.accounts.lost.WithLabelValues(lostRetention).Add(float64(max(0, start-p.handled())))
+		p.epoch = -1
+		p.beginAt(max(start, p.countFrom), start, p.resume)
 	case p.next > end:
 		if p.fails < confirmTries {
 			return fmt.Errorf("the log ends at %d, before what was handled: %w", end, kerr.OffsetOutOfRange) // a new leader may know less for a moment
 		}
-		p.next = s.cut(p, p.next, end)
+		at := s.cut(p, p.handled(), end)
+		p.beginAt(at, at, p.resume)
 		delete(s.e.past, id)
 	}
 	p.works()

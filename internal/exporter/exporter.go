@@ -12,8 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/time/rate"
 
 	"github.com/dashflow/dashstream/internal/aggregate"
+	"github.com/dashflow/dashstream/internal/deadletter"
 	"github.com/dashflow/dashstream/internal/kafkaclient"
 	"github.com/dashflow/dashstream/internal/metrics"
 	"github.com/dashflow/dashstream/internal/wire"
@@ -27,6 +29,10 @@ type Config struct {
 	// Limits of a record; a larger one cannot be handled.
 	Limits    wire.Limits
 	Aggregate aggregate.Config
+	// Policy is what becomes of a record that cannot be handled, DeadLetters how evidence of it is kept in DeadLetterTopic.
+	Policy          kafkaclient.DecodePolicy
+	DeadLetters     deadletter.Settings
+	DeadLetterTopic string
 	// CommitInterval is how often what was handled is committed: so much is read again after a crash.
 	CommitInterval time.Duration
 	// RequestTimeout bounds a question to a broker, and a commit before partitions are given away.
@@ -42,7 +48,7 @@ func DefaultConfig(topic string) Config {
 	return Config{
 		Topic: topic, Group: DefaultGroup, Reset: kafkaclient.ResetEarliest,
 		Limits:    wire.Limits{Framed: wire.DefaultMaxBytes, Decoded: wire.DefaultMaxBytes},
-		Aggregate: aggregate.DefaultConfig(), CommitInterval: time.Second,
+		Aggregate: aggregate.DefaultConfig(), Policy: kafkaclient.DecodeSkip, DeadLetters: deadletter.DefaultSettings(), DeadLetterTopic: topic + "-dlq", CommitInterval: time.Second,
 		RequestTimeout: kafkaclient.DefaultRequestTimeout, SessionTimeout: kafkaclient.DefaultSessionTimeout,
 		EndsInterval: kafkaclient.DefaultLagCheckInterval,
 	}
@@ -57,6 +63,7 @@ func NewConfig(s Settings, kafka kafkaclient.Settings, maxBytes int) Config {
 	c.Reset = kafka.AutoOffsetReset
 	c.Limits = wire.Limits{Framed: maxBytes, Decoded: maxBytes}
 	c.Aggregate = s.aggregate()
+	c.Policy, c.DeadLetters, c.DeadLetterTopic = kafka.OnDecodeError, s.DeadLetters, kafka.DeadLetterTopic()
 	c.RequestTimeout, c.SessionTimeout = kafka.RequestTimeout.Duration(), kafka.SessionTimeout.Duration()
 	c.EndsInterval = kafka.LagCheckInterval.Duration()
 	return c
@@ -80,6 +87,13 @@ type Exporter struct {
 
 	started chan struct{}
 	once    sync.Once
+	letters *deadletter.Sender
+	// badLog and letterLog keep many bad records from filling the log.
+	badLog, letterLog *rate.Limiter
+
+	// settled are the letters that have an outcome which was not taken up yet.
+	settledMu sync.Mutex
+	settled   []settlement
 
 	// mu is held while records are handled and while metrics are gathered.
 	mu         sync.Mutex
@@ -90,12 +104,13 @@ type Exporter struct {
 	// past holds how far this process had handled a partition when it was taken away, of the topic of this id.
 	past     map[int32]int64
 	topicID  [16]byte
-	err      error // of the session; nil while it is as it should be
+	current  *session // nil between two
+	err      error    // of the session; nil while it is as it should be
 	errSince time.Time
 	lastBeat time.Time
 }
 
-// New makes an exporter. It does not talk to a broker yet.
+// New makes an exporter. It does not talk to a broker yet; Close frees it.
 func New(cfg Config, deps Deps) (*Exporter, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
@@ -107,18 +122,30 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	e := &Exporter{
 		cfg: cfg, deps: deps, log: deps.Logger, started: make(chan struct{}),
 		parts: map[int32]*partition{}, past: map[int32]int64{}, lastBeat: time.Now(),
+		badLog: rate.NewLimiter(1, 20), letterLog: rate.NewLimiter(1, 5),
 		accounts: newAccounts(set), aggregator: aggregate.New(cfg.Aggregate, set),
 	}
 	e.register(set)
 	if err := set.Err(); err != nil {
 		return nil, fmt.Errorf("declare metrics: %w", err)
 	}
+	var err error
+	e.letters, err = deadletter.NewSender(deadletter.Config{Topic: cfg.DeadLetterTopic, Component: "exporter", Settings: cfg.DeadLetters, Options: deps.Options})
+	if err != nil {
+		return nil, err
+	}
 	return e, nil
 }
+
+// Close waits for the dead letters under way, until ctx ends, after Run has returned.
+func (e *Exporter) Close(ctx context.Context) error { return e.letters.Close(ctx) }
 
 // register declares what is asked for at each scrape. Scrapes hold mu.
 func (e *Exporter) register(set *metrics.Set) {
 	set.GaugeFunc("dashstream_exporter_assigned_partitions", "Partitions that the group gave to this process.", func() float64 { return float64(len(e.parts)) })
+	set.GaugeFunc("dashstream_exporter_paused_partitions", "Partitions that stand still at a record that cannot be handled until somebody has them pass it.", func() float64 { return float64(e.countHalted(true)) })
+	set.GaugeFunc("dashstream_exporter_dlq_waiting_partitions", "Partitions that stand still until a dead letter is written, in the mode fail_closed.", func() float64 { return float64(e.countHalted(false)) })
+	set.GaugeFunc("dashstream_exporter_dlq_queue", "Dead letters under way.", func() float64 { return float64(e.letters.Waiting()) })
 	set.GaugeFunc("dashstream_exporter_kafka_consumer_lag", "Records between what was handled and the end, summed over the partitions where both are known; -1 while it is known of none.", func() float64 {
 		sum, known := int64(0), false
 		for _, p := range e.parts {
@@ -140,6 +167,15 @@ func (e *Exporter) register(set *metrics.Set) {
 		}
 		return float64(n)
 	})
+}
+
+func (e *Exporter) countHalted(paused bool) (n int) {
+	for _, p := range e.parts {
+		if p.halt != nil && p.halt.paused == paused {
+			n++
+		}
+	}
+	return n
 }
 
 // Gatherer makes scrapes of g consistent: none comes between two counts of one record.
@@ -224,6 +260,14 @@ func (e *Exporter) Ready() error {
 	for _, id := range e.assigned() {
 		if p := e.parts[id]; p.err != nil && time.Since(p.errSince) > patience {
 			errs = append(errs, fmt.Errorf("partition %d at offset %d: %w", id, p.next, p.err))
+		}
+	}
+	for _, h := range e.halted() {
+		switch {
+		case h.Paused:
+			errs = append(errs, fmt.Errorf("partition %d is paused at offset %d, a record that cannot be handled (%s): SIGHUP or POST /admin/resume passes it", h.Partition, h.Offset, h.Reason))
+		case h.For > patience:
+			errs = append(errs, fmt.Errorf("partition %d waits at offset %d until the dead letter of that record (%s) is written to topic %s", h.Partition, h.Offset, h.Reason, e.letters.Topic()))
 		}
 	}
 	return errors.Join(errs...)

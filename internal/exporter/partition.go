@@ -13,6 +13,9 @@ type partition struct {
 	// before, -1 where not known.
 	next  int64
 	epoch int32
+	// countFrom is the offset from which on records are counted. Those before it were counted before this process came, and
+	// are read again for what must be remembered of them.
+	countFrom int64
 	// committed is what Kafka acknowledged, -1 for nothing.
 	committed int64
 	// end is the high watermark as of endAt, -1 until it is known.
@@ -20,7 +23,14 @@ type partition struct {
 	endAt time.Time
 	// clock is the time of the log: it follows the records, and the wall where all of them were handled.
 	clock  time.Time
+	resume time.Time // what it was when the partition was last handled
 	tables *aggregate.Partition
+
+	// head is where the log ended when the group first came to the partition: what lies before it is old.
+	head int64
+	// halt is why it stands still at a record, nil where it does not; letters are under way for records that were passed.
+	halt    *halt
+	letters []*letter
 
 	err      error // why it is not read; nil where it is
 	errSince time.Time
@@ -33,7 +43,46 @@ func (p *partition) lag() (int64, bool) {
 	if p.next < 0 || p.end < 0 {
 		return 0, false
 	}
-	return max(0, p.end-p.next), true
+	return max(0, p.end-p.handled()), true
+}
+
+// handled is the offset after what was counted, -1 where that is not known yet.
+func (p *partition) handled() int64 {
+	if p.next < 0 {
+		return -1
+	}
+	return max(p.next, p.countFrom)
+}
+
+// committable is the offset after what is settled: a letter that is under way may be needed once more.
+func (p *partition) committable() int64 {
+	for _, l := range p.letters {
+		if !l.settled {
+			return l.offset
+		}
+	}
+	return p.next
+}
+
+// rebuilding reports whether what is read now was counted before.
+func (p *partition) rebuilding() bool { return p.next < p.countFrom }
+
+// beginAt sets the position. rebuildFrom, where it lies before, is where reading again begins; clock is what the
+// partition's was when it was last handled.
+func (p *partition) beginAt(at, rebuildFrom int64, clock time.Time) {
+	p.next, p.countFrom, p.resume = at, at, clock
+	if rebuildFrom < at {
+		p.next = rebuildFrom
+		p.tables.Rebuild(true)
+		return
+	}
+	p.rebuilt()
+}
+
+// rebuilt has records be counted from now on.
+func (p *partition) rebuilt() {
+	p.tick(p.resume)
+	p.tables.Rebuild(false)
 }
 
 // tick sets the clock.

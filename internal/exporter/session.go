@@ -73,6 +73,9 @@ func (e *Exporter) session(ctx context.Context) (err error) {
 	if s.client, err = kgo.NewClient(append(append([]kgo.Opt{}, e.deps.Options...), s.options()...)...); err != nil {
 		return fmt.Errorf("make Kafka client: %w", err)
 	}
+	s.client.AddConsumeTopics(e.cfg.Topic) // from here on the group's callbacks come, which use the client
+	e.setCurrent(s)
+	defer e.setCurrent(nil)
 	watch, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(watch) })
@@ -97,7 +100,7 @@ func (e *Exporter) session(ctx context.Context) (err error) {
 func (s *session) options() []kgo.Opt {
 	c := s.e.cfg
 	return []kgo.Opt{
-		kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.SessionTimeout(c.SessionTimeout), kgo.RebalanceTimeout(c.SessionTimeout),
+		kgo.ConsumerGroup(c.Group), kgo.SessionTimeout(c.SessionTimeout), kgo.RebalanceTimeout(c.SessionTimeout),
 		kgo.HeartbeatInterval(min(3*time.Second, c.SessionTimeout/3)),
 		// What is handled is committed by us alone, and where a partition begins is our decision, never the client's.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -136,10 +139,17 @@ func (e *Exporter) incarnation(id [16]byte) {
 	}
 }
 
+func (e *Exporter) setCurrent(s *session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current = s
+}
+
 // leave gives the partitions back, with what was handled of them committed.
 func (s *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
+	s.settleLetters(ctx)
 	s.client.AllowRebalance()
 	if err := s.client.LeaveGroupContext(ctx); err != nil {
 		s.e.log.Warn("the group was left without its answer; it waits for the session timeout", "group", s.e.cfg.Group, "error", err)
@@ -156,6 +166,7 @@ func (s *session) assigned(_ context.Context, _ *kgo.Client, given map[string][]
 	defer e.mu.Unlock()
 	ids := given[e.cfg.Topic]
 	for _, id := range ids {
+		s.client.ResumeFetchPartitions(map[string][]int32{e.cfg.Topic: {id}}) // it may have been taken away while it stood still
 		e.parts[id] = &partition{id: id, next: -1, epoch: -1, committed: -1, end: -1, tables: e.aggregator.Partition(id)}
 	}
 	e.accounts.rebalances.WithLabelValues("assigned").Add(float64(len(ids)))
@@ -172,6 +183,7 @@ func (s *session) revoked(ctx context.Context, _ *kgo.Client, taken map[string][
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(s.e.cfg.RequestTimeout, s.e.cfg.SessionTimeout/2))
 	defer cancel()
+	s.settle()
 	s.commitNow(ctx, ids)
 	s.e.drop(ids, "revoked")
 }
@@ -192,7 +204,7 @@ func (e *Exporter) drop(ids []int32, how string) {
 		e.log.Info("partitions were taken from this process", "group", e.cfg.Group, "partitions", ids, "how", how)
 	}
 	for _, id := range ids {
-		if p := e.parts[id]; p != nil && p.next >= 0 {
+		if p := e.parts[id]; p != nil && p.next >= 0 && !p.rebuilding() {
 			e.past[id] = max(e.past[id], p.next)
 		}
 		delete(e.parts, id)
@@ -254,7 +266,7 @@ func (e *Exporter) learnEnds(ends map[int32]int64, asked time.Time) {
 			continue
 		}
 		p.end, p.endAt = max(end, p.next), asked
-		if p.next >= end && p.next >= 0 {
+		if p.next >= end && p.next >= 0 && !p.rebuilding() {
 			p.tick(asked)
 		}
 	}

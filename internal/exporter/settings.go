@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dashflow/dashstream/internal/aggregate"
+	"github.com/dashflow/dashstream/internal/deadletter"
 	"github.com/dashflow/dashstream/internal/httpserve"
 	"github.com/dashflow/dashstream/internal/settings"
 	"github.com/dashflow/dashstream/internal/wire"
@@ -23,10 +24,12 @@ type Settings struct {
 	SessionTimeout settings.Seconds `name:"session-timeout-secs" envs:"PROMETHEUS_SESSION_TIMEOUT_SECS" placeholder:"SECONDS" group:"Metrics" help:"Silence after which a session is over, by the time of the log." min:"1" max:"86400"`
 	RunTimeout     settings.Seconds `name:"run-timeout-secs" envs:"DASHSTREAM_RUN_TIMEOUT_SECS" placeholder:"SECONDS" group:"Metrics" help:"Silence after which a run counts as abandoned, by the time of the log." min:"1" max:"604800"`
 
-	LatencyBuckets  Bounds `name:"latency-buckets-ms" envs:"PROMETHEUS_LATENCY_BUCKETS_MS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of latencies in milliseconds."`
-	RetryBuckets    Bounds `name:"retry-buckets" envs:"PROMETHEUS_RETRY_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of retry counts."`
-	ScoreBuckets    Bounds `name:"quality-score-buckets" envs:"PROMETHEUS_QUALITY_SCORE_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of quality scores, which lie between 0 and 1."`
-	TurnBuckets     Bounds `name:"session-turn-buckets" envs:"PROMETHEUS_SESSION_TURN_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of the turns of a session."`
+	LatencyBuckets Bounds              `name:"latency-buckets-ms" envs:"PROMETHEUS_LATENCY_BUCKETS_MS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of latencies in milliseconds."`
+	RetryBuckets   Bounds              `name:"retry-buckets" envs:"PROMETHEUS_RETRY_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of retry counts."`
+	ScoreBuckets   Bounds              `name:"quality-score-buckets" envs:"PROMETHEUS_QUALITY_SCORE_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of quality scores, which lie between 0 and 1."`
+	TurnBuckets    Bounds              `name:"session-turn-buckets" envs:"PROMETHEUS_SESSION_TURN_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of the turns of a session."`
+	DeadLetters    deadletter.Settings `embed:""`
+
 	DurationBuckets Bounds `name:"duration-buckets-seconds" envs:"PROMETHEUS_DURATION_BUCKETS_SECONDS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of durations in seconds."`
 }
 
@@ -35,6 +38,7 @@ func DefaultSettings() Settings {
 	d := aggregate.DefaultConfig()
 	return Settings{
 		SessionTimeout: settings.Seconds(d.SessionTimeout), RunTimeout: settings.Seconds(d.RunTimeout),
+		DeadLetters:    deadletter.DefaultSettings(),
 		LatencyBuckets: d.Buckets.LatencyMS, RetryBuckets: d.Buckets.Retries, ScoreBuckets: d.Buckets.QualityScore,
 		TurnBuckets: d.Buckets.SessionTurns, DurationBuckets: d.Buckets.DurationSeconds,
 	}
@@ -54,6 +58,8 @@ func (s Settings) aggregate() aggregate.Config {
 type ServerSettings struct {
 	BindIP string `name:"metrics-bind-ip" envs:"METRICS_BIND_IP" placeholder:"IP" group:"Exporter" help:"Address to serve /metrics and health on."`
 	Port   int    `name:"metrics-port" envs:"METRICS_PORT" placeholder:"PORT" group:"Exporter" help:"Port to serve on; 0 takes a free one." min:"0" max:"65535"`
+
+	Token settings.Secret `name:"token" envs:"DASHSTREAM_TOKEN" placeholder:"SECRET" group:"Exporter" help:"Token that POST /admin/resume must show; without one it is refused, and SIGHUP does the same."`
 
 	MaxPayloadBytes int `name:"max-payload-bytes" envs:"WEBSOCKET_MAX_PAYLOAD_BYTES,DASHSTREAM_MAX_PAYLOAD_BYTES" placeholder:"BYTES" group:"Exporter" help:"Largest record, framed and decompressed; a larger one cannot be handled." min:"1024" max:"104857600"`
 }

@@ -249,3 +249,13 @@ func (g *generation) readBatch(f *fetched, one *kmsg.FetchResponseTopicPartition
 	f.next, f.epoch = next, max(f.epoch, head.epoch)
 	return head.magic != 2 || next >= head.end
 }
+
+// BatchEnd returns the offset after the first batch of a broker's answer for one partition, for a reader that has to pass
+// one that it cannot read at offset from; false where there is no whole batch.
+func BatchEnd(batches []byte, from int64) (int64, bool) {
+	head, whole := headOf(batches)
+	if !whole {
+		return 0, false
+	}
+	return head.endAfter(from, batches[:min(head.size, len(batches))]), true
+}

@@ -239,9 +239,9 @@ func (g *Gateway) mayAccess(w http.ResponseWriter, r *http.Request) bool {
 	return ok
 }
 
-// guardProfiler lets those use the profiler who may read the stream: it shows
-// memory, and a page whose name was made to point here could ask for it.
-func (g *Gateway) guardProfiler(h http.Handler) http.Handler {
+// Guard lets those in who may read the stream: what shows memory or changes something
+// is for nobody else, and a page whose name was made to point here could ask for it.
+func (g *Gateway) Guard(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.mayAccess(w, r) {
 			h.ServeHTTP(w, r)

@@ -64,7 +64,7 @@ func (g *Gateway) LimitHTTP(c *httpserve.Config) {
 	// An event stream has no answer to a ping: what tells that its client has gone is
 	// the system. One that is only slow has its time to read.
 	c.PeerTimeout = max(3*g.cfg.PingInterval, 2*g.cfg.SendTimeout)
-	c.PprofGuard = g.guardProfiler
+	c.PprofGuard = g.Guard
 	c.Limits.Max, c.Limits.MaxHint = g.cfg.MaxConnections+spareConns, totalHint
 	c.Limits.PerSite, c.Limits.PerSiteHint = g.cfg.MaxConnectionsPerIP+spareConnsPerIP, perIPHint
 	c.Limits.Exempt = g.limiter.isTrusted

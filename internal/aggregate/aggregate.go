@@ -7,8 +7,6 @@ package aggregate
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/metrics"
 	"github.com/dashflow/dashstream/internal/wire"
@@ -47,13 +45,12 @@ func DefaultConfig() Config {
 // Aggregator holds the metrics of all partitions, and for each partition what it must remember.
 type Aggregator struct {
 	cfg        Config
-	invalid    *invalid
 	partitions map[int32]*Partition
 }
 
 // New declares the metrics. See [metrics.Set.Err] for what went wrong.
-func New(cfg Config, set *metrics.Set) *Aggregator {
-	return &Aggregator{cfg: cfg, invalid: newInvalid(set), partitions: map[int32]*Partition{}}
+func New(cfg Config, _ *metrics.Set) *Aggregator {
+	return &Aggregator{cfg: cfg, partitions: map[int32]*Partition{}}
 }
 
 // Partition is what is remembered of one partition.
@@ -101,30 +98,6 @@ func (p *Partition) Message(_ *wire.PeekedHeader, m *pb.DashStreamMessage) bool 
 
 // qualityScope is the scope of messages that judge an answer.
 const qualityScope = "quality"
-
-// invalid counts values that were not observed.
-type invalid struct{ fields *prometheus.CounterVec }
-
-// Reasons why a value is not observed.
-const (
-	reasonMissing    = "missing"
-	reasonWrongType  = "wrong_type"
-	reasonNotFinite  = "not_finite"
-	reasonOutOfRange = "out_of_range"
-)
-
-// invalidFields are the fields that can have values which are not observed, as they are called in messages. Each part adds
-// its own.
-var invalidFields = []string{"message_id"}
-
-func newInvalid(set *metrics.Set) *invalid {
-	return &invalid{set.CounterVec("dashstream_exporter_invalid_values_total",
-		"Values of messages that were not observed, by field and reason. The message counts as handled.",
-		metrics.Label{Name: "field", Values: invalidFields},
-		metrics.Label{Name: "reason", Values: []string{reasonMissing, reasonWrongType, reasonNotFinite, reasonOutOfRange}})}
-}
-
-func (i *invalid) add(field, reason string) { i.fields.WithLabelValues(field, reason).Inc() }
 
 // Event takes an event, alone or of a batch.
 func (p *Partition) Event(_ *wire.EventView) {}

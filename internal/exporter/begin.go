@@ -282,7 +282,7 @@ func (s *session) prove(ctx context.Context, wanted map[int32]kgo.Offset) map[in
 	if len(req) == 0 {
 		return kept
 	}
-	resp, err := kadm.NewClient(s.questions).OffetForLeaderEpoch(ctx, req)
+	resp, err := kadm.NewClient(s.questions).OffsetForLeaderEpoch(ctx, req)
 	if err != nil {
 		s.e.log.Debug("leader epochs cannot be asked for", "error", err)
 	}

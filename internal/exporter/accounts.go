@@ -29,16 +29,12 @@ const (
 	reasonUnreadable wire.Reason = "unreadable_batch"
 )
 
-// Reasons for which a record is ignored: it was counted before, by this process or by another.
-const (
-	ignoredRedelivered = "redelivered"
-	ignoredDuplicate   = "duplicate"
-)
+// ignoredRedelivered is the reason for which a record is ignored that this process counted before.
+const ignoredRedelivered = "redelivered"
 
 // Reasons why offsets were passed without a record.
 const (
 	lostRetention = "retention"
-	lostRecreated = "topic_recreated"
 	lostTruncated = "truncated"
 	lostAbsent    = "absent"
 )
@@ -100,13 +96,13 @@ func newAccounts(set *metrics.Set) *accounts {
 	for _, r := range failureReasons() {
 		a.failed[r] = &tally{shown: failed.WithLabelValues(string(r))}
 	}
-	kinds := []string{ignoredRedelivered, ignoredDuplicate}
-	ignored := set.CounterVec("dashstream_exporter_messages_ignored_total", "Records that were counted before: read by this process a second time, or written a second time with the same message ids.", metrics.Label{Name: "reason", Values: kinds})
+	kinds := []string{ignoredRedelivered}
+	ignored := set.CounterVec("dashstream_exporter_messages_ignored_total", "Records that this process counted before: a partition was taken from it and came back.", metrics.Label{Name: "reason", Values: kinds})
 	for _, k := range kinds {
 		a.ignored[k] = &tally{shown: ignored.WithLabelValues(k)}
 	}
-	a.lost = set.CounterVec("dashstream_exporter_offsets_lost_total", "Offsets that were passed without a record, by reason: retention removed them before they were read, the topic was created anew, the log was cut, or the broker has nothing there.",
-		metrics.Label{Name: "reason", Values: []string{lostRetention, lostRecreated, lostTruncated, lostAbsent}})
+	a.lost = set.CounterVec("dashstream_exporter_offsets_lost_total", "Offsets that were passed without a record, by reason: retention removed them before they were read, the log was cut, or the broker has nothing there.",
+		metrics.Label{Name: "reason", Values: []string{lostRetention, lostTruncated, lostAbsent}})
 	a.kafkaErrors = set.Counter("dashstream_exporter_kafka_consumer_errors_total", "Failures of reading from Kafka or of the group. They are retried.")
 	a.storeErrors = set.Counter("dashstream_exporter_offset_store_errors_total", "Commits that Kafka refused or did not answer. What was handled since the last good one is read again after a crash.")
 	a.commits = set.Counter("dashstream_exporter_commits_total", "Commits that Kafka acknowledged.")

@@ -167,20 +167,22 @@ func produce(t *testing.T, c *testkafka.Cluster, topic string, partition int32, 
 	}
 }
 
-// committed returns what the group has committed, by partition.
-func committed(t *testing.T, c *testkafka.Cluster, group, topic string) map[int32]int64 {
+// awaitCommits waits until the group has committed the offsets given, by partition.
+func awaitCommits(t *testing.T, c *testkafka.Cluster, topic string, want ...int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testkafka.Wait)
-	defer cancel()
-	all, err := c.Admin(t).FetchOffsets(ctx, group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[int32]int64{}
-	for _, o := range all[topic] {
-		out[o.Partition] = o.At
-	}
-	return out
+	admin := c.Admin(t)
+	testkafka.Eventually(t, fmt.Sprintf("offsets %v are committed", want), func(ctx context.Context) error {
+		all, err := admin.FetchOffsets(ctx, topic+"-group")
+		if err != nil {
+			return err
+		}
+		for p, o := range want {
+			if at, ok := all.Lookup(topic, int32(p)); !ok || at.At != o {
+				return fmt.Errorf("partition %d: committed %d", p, at.At)
+			}
+		}
+		return nil
+	})
 }
 
 func events(t *testing.T, thread string, n int) [][]byte {
@@ -230,10 +232,5 @@ func TestEveryRecordHasOneOutcome(t *testing.T) {
 		}
 	}
 	e.reconciles()
-	testkafka.Eventually(t, "all is committed", func(context.Context) error {
-		if got := committed(t, c, topic+"-group", topic); got[0] != 3 || got[1] != 8 {
-			return fmt.Errorf("committed %v", got)
-		}
-		return nil
-	})
+	awaitCommits(t, c, topic, 3, 8)
 }

@@ -98,12 +98,7 @@ func TestSkipKeepsEvidence(t *testing.T) {
 	if err := e.Ready(); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
-	testkafka.Eventually(t, "all is committed", func(context.Context) error {
-		if got := committed(t, c, topic+"-group", topic); got[0] != int64(n)+2 || got[1] != 2 {
-			return fmt.Errorf("committed %v", got)
-		}
-		return nil
-	})
+	awaitCommits(t, c, topic, int64(n)+2, 2)
 	found := letters(t, c, topic+"-dlq")
 	if len(found) != len(values) {
 		t.Fatalf("%d letters, want %d", len(found), len(values))
@@ -153,12 +148,7 @@ func TestPausedPartitionWaitsForAPerson(t *testing.T) {
 			}
 			produce(t, c, topic, 1, events(t, "d", 1)...)
 			e.await(5, "dashstream_exporter_messages_handled_total")
-			testkafka.Eventually(t, "what came before the record is committed", func(context.Context) error {
-				if got := committed(t, c, topic+"-group", topic); got[0] != 1 || got[1] != 4 {
-					return fmt.Errorf("committed %v", got)
-				}
-				return nil
-			})
+			awaitCommits(t, c, topic, 1, 4)
 			if got := e.value("dashstream_exporter_messages_received_total"); got != 5 {
 				t.Errorf("received %v: the record has no outcome yet", got)
 			}
@@ -204,12 +194,7 @@ func TestBrokenDeadLetters(t *testing.T) {
 		e.await(1, "dashstream_exporter_dlq_send_failures_total")
 		e.await(0, "dashstream_exporter_dlq_sends_total")
 		e.reconciles()
-		testkafka.Eventually(t, "all is committed", func(context.Context) error {
-			if got := committed(t, c, topic+"-group", topic); got[0] != 3 {
-				return fmt.Errorf("committed %v", got)
-			}
-			return nil
-		})
+		awaitCommits(t, c, topic, 3)
 	})
 	t.Run("fail closed", func(t *testing.T) {
 		t.Parallel()

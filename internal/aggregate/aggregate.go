@@ -8,6 +8,7 @@ import (
 	"time"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
+	"github.com/dashflow/dashstream/internal/lru"
 	"github.com/dashflow/dashstream/internal/metrics"
 	"github.com/dashflow/dashstream/internal/wire"
 )
@@ -45,12 +46,14 @@ func DefaultConfig() Config {
 // Aggregator holds the metrics of all partitions, and for each partition what it must remember.
 type Aggregator struct {
 	cfg        Config
+	quality    *quality
+	sessions   *sessions
 	partitions map[int32]*Partition
 }
 
 // New declares the metrics. See [metrics.Set.Err] for what went wrong.
-func New(cfg Config, _ *metrics.Set) *Aggregator {
-	return &Aggregator{cfg: cfg, partitions: map[int32]*Partition{}}
+func New(cfg Config, set *metrics.Set) *Aggregator {
+	return &Aggregator{cfg: cfg, quality: newQuality(cfg, set, newInvalid(set)), sessions: newSessions(cfg, set), partitions: map[int32]*Partition{}}
 }
 
 // Partition is what is remembered of one partition.
@@ -58,6 +61,7 @@ type Partition struct {
 	all      *Aggregator
 	now      time.Time
 	counting bool
+	sessions *lru.Table[session]
 }
 
 // Partition returns that of the id; a new one counts.
@@ -65,6 +69,11 @@ func (a *Aggregator) Partition(id int32) *Partition {
 	p := a.partitions[id]
 	if p == nil {
 		p = &Partition{all: a, counting: true}
+		p.sessions = lru.New(a.sessions.budget, 8, func(*session) {
+			if p.counting {
+				a.sessions.evicted.Inc()
+			}
+		})
 		a.partitions[id] = p
 	}
 	return p
@@ -72,7 +81,10 @@ func (a *Aggregator) Partition(id int32) *Partition {
 
 // Drop forgets a partition that another process reads from now on. Nothing is counted: what was open goes on there.
 func (a *Aggregator) Drop(id int32) {
-	delete(a.partitions, id)
+	if p := a.partitions[id]; p != nil {
+		p.sessions.Clear()
+		delete(a.partitions, id)
+	}
 }
 
 // Rebuild turns counting off, for records that were counted before and are read again for what must be remembered of
@@ -85,19 +97,26 @@ func (p *Partition) Advance(now time.Time) {
 		return
 	}
 	p.now = now
+	p.endSessions(now)
 }
 
 // Message takes a message that is no event. It reports whether somebody here is concerned with it: of metrics, only
 // those of scope quality have a meaning.
-func (p *Partition) Message(_ *wire.PeekedHeader, m *pb.DashStreamMessage) bool {
-	if metrics := m.GetMetrics(); metrics != nil {
-		return metrics.GetScope() == qualityScope
+func (p *Partition) Message(h *wire.PeekedHeader, m *pb.DashStreamMessage) bool {
+	metrics := m.GetMetrics()
+	if metrics == nil {
+		return true
 	}
+	if metrics.GetScope() != qualityScope {
+		return false
+	}
+	p.all.quality.invalid.quiet = !p.counting
+	if p.counting {
+		p.all.quality.judgement(metrics)
+	}
+	p.turn(h.ThreadID, metrics)
 	return true
 }
-
-// qualityScope is the scope of messages that judge an answer.
-const qualityScope = "quality"
 
 // Event takes an event, alone or of a batch.
 func (p *Partition) Event(_ *wire.EventView) {}

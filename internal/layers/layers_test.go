@@ -28,7 +28,7 @@ var rows = []struct {
 }{
 	{"0a schema", []string{"dashstreampb"}},
 	{"0b stream protocol", []string{"internal/streampb"}},
-	{"1", []string{"internal/buildinfo", "internal/settings", "internal/httpserve", "internal/wire", "internal/jcs", "internal/redact", "internal/metrics"}},
+	{"1", []string{"internal/buildinfo", "internal/settings", "internal/httpserve", "internal/wire", "internal/jcs", "internal/redact", "internal/metrics", "internal/lru"}},
 	{"2", []string{"internal/kafkaclient", "internal/runstate", "internal/statediff", "internal/producersettings", "internal/sequence", "internal/dedupe", "internal/pricing"}},
 	{"3", []string{"internal/embedded", "internal/topics", "internal/feed", "internal/lag", "internal/deadletter", "internal/aggregate"}},
 	{"3b test support", testSupport},

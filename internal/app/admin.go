@@ -1,15 +1,13 @@
 package app
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/dashflow/dashstream/internal/exporter"
+	"github.com/dashflow/dashstream/internal/httpserve"
 )
 
 // resumeHandler has paused partitions pass the records at which they stand: all, or those of ?partition=.
@@ -51,9 +49,7 @@ func (a *App) guardAdmin(h http.Handler) http.Handler {
 			http.Error(w, "this exporter has no token (DASHSTREAM_TOKEN), so nobody may ask for this; send the process SIGHUP", http.StatusForbidden)
 			return
 		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		x, y := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
-		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(x[:], y[:]) != 1 {
+		if token, _ := httpserve.BearerToken(r); !httpserve.SameSecret(token, want) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "want the header Authorization: Bearer TOKEN", http.StatusUnauthorized)
 			return

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dashflow/dashstream/internal/httpserve"
 )
 
 // Invariants: an untrusted peer is counted as itself, whatever headers it sends;
@@ -86,7 +88,7 @@ func FuzzPeerOf(f *testing.F) {
 func FuzzToken(f *testing.F) {
 	for _, file := range []string{
 		"a-good-token", "a-good-token\r\n", "\xef\xbb\xbfa-good-token", "a-good\x00token", "a-good-token\n\nanother-token", "", "\n", "short", " \ta-good-token ",
-		strings.Repeat("x", maxTokenBytes), strings.Repeat("x", maxTokenBytes+1), strings.Repeat("\n", maxTokenBytes+100) + "a-good-token", "\xff\xfea\x00-\x00g\x00", "a-göod-token", "a-good-token\u00a0", "a-good-token\u2028",
+		strings.Repeat("x", httpserve.MaxTokenBytes), strings.Repeat("x", httpserve.MaxTokenBytes+1), strings.Repeat("\n", httpserve.MaxTokenBytes+100) + "a-good-token", "\xff\xfea\x00-\x00g\x00", "a-göod-token", "a-good-token\u00a0", "a-good-token\u2028",
 	} {
 		f.Add([]byte(file), "a-good-token")
 	}
@@ -105,7 +107,7 @@ func FuzzToken(f *testing.F) {
 			if token != "" {
 				t.Fatalf("the token %q and %v", token, err)
 			}
-		} else if before, after, ok := strings.Cut(string(file), token); len(token) < minTokenBytes || len(token) > maxTokenBytes || !ok || strings.TrimSpace(before+after) != "" ||
+		} else if before, after, ok := strings.Cut(string(file), token); len(token) < httpserve.MinTokenBytes || len(token) > httpserve.MaxTokenBytes || !ok || strings.TrimSpace(before+after) != "" ||
 			strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			t.Fatalf("%q gives the token %q", file, token)
 		}

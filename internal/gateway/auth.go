@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/dashflow/dashstream/internal/httpserve"
 )
 
 // authorized reports whether a request carries the token: in the header
@@ -23,24 +23,17 @@ func (g *Gateway) authorized(r *http.Request) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if h := r.Header.Get("Authorization"); h != "" {
-		scheme, token, _ := strings.Cut(h, " ")
-		return strings.EqualFold(scheme, "Bearer") && sameSecret(strings.TrimSpace(token), want), nil
+	if token, given := httpserve.BearerToken(r); given {
+		return httpserve.SameSecret(token, want), nil
 	}
 	token, ok := tokenFromProtocols(offeredProtocols(r))
-	return ok && sameSecret(token, want), nil
+	return ok && httpserve.SameSecret(token, want), nil
 }
 
 // TokenReady returns nil while clients can be told by their token, or why not.
 func (g *Gateway) TokenReady() error {
 	_, err := g.tokens.current()
 	return err
-}
-
-// sameSecret compares in constant time, the length included.
-func sameSecret(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // checkOrigin keeps other sites' pages from reading the stream with the browser

@@ -82,11 +82,6 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-const (
-	minTokenBytes = 8
-	maxTokenBytes = 4096
-)
-
 func (s Settings) token() (string, error) {
 	bad := &settings.Error{Name: "DASHSTREAM_TOKEN"}
 	// A line break at its end is that of the file that it came from; nobody can send it in a header.
@@ -115,17 +110,16 @@ func (s Settings) token() (string, error) {
 			return refuse("the file is empty")
 		}
 	}
-	if token != "" && (len(token) < minTokenBytes || len(token) > maxTokenBytes) {
-		return refuse("a token of %d bytes: want %d to %d", len(token), minTokenBytes, maxTokenBytes)
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return refuse("the token has a space, a line break or another character that no header can carry: want printable ASCII")
+	if token != "" {
+		if err := httpserve.CheckToken(token); err != nil {
+			return refuse("%v", err)
+		}
 	}
 	return token, nil
 }
 
 // maxTokenFile is the largest file of a token: with line breaks around it.
-const maxTokenFile = maxTokenBytes + 64
+const maxTokenFile = httpserve.MaxTokenBytes + 64
 
 // readTokenFile reads no more than a token needs: the path may be that of a device without an end. A part of a file is no
 // token.
@@ -136,7 +130,7 @@ func readTokenFile(path string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
 	if err == nil && len(b) > maxTokenFile {
-		err = fmt.Errorf("more than %d bytes, for a token of which we want %d to %d", maxTokenFile, minTokenBytes, maxTokenBytes)
+		err = fmt.Errorf("more than %d bytes, for a token of which we want %d to %d", maxTokenFile, httpserve.MinTokenBytes, httpserve.MaxTokenBytes)
 	}
 	return b, errors.Join(err, f.Close())
 }

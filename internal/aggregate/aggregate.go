@@ -10,37 +10,34 @@ import (
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/lru"
 	"github.com/dashflow/dashstream/internal/metrics"
-	"github.com/dashflow/dashstream/internal/wire"
 )
 
 // Config says when what is silent has ended, and how much is remembered.
 type Config struct {
-	// SessionTimeout and RunTimeout are how long a session and a run may be silent, by the partition's clock, before they
-	// are taken for over.
-	SessionTimeout, RunTimeout time.Duration
+	// SessionTimeout is how long a session may be silent, by the partition's clock, before it is taken for over.
+	SessionTimeout time.Duration
 	// Buckets are the upper bounds of histograms.
 	Buckets Buckets
 }
 
 // Buckets are upper bounds of histograms, in the units that their names say.
 type Buckets struct {
-	LatencyMS, Retries, QualityScore, SessionTurns, DurationSeconds []float64
+	LatencyMS, Retries, QualityScore, SessionTurns []float64
 }
 
 // DefaultBuckets are those that dashboards in the field were made for.
 func DefaultBuckets() Buckets {
 	return Buckets{
-		LatencyMS:       []float64{10, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 20000, 30000},
-		Retries:         []float64{0, 1, 2, 3, 5, 10},
-		QualityScore:    []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0},
-		SessionTurns:    []float64{1, 2, 5, 10, 20, 50},
-		DurationSeconds: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
+		LatencyMS:    []float64{10, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 20000, 30000},
+		Retries:      []float64{0, 1, 2, 3, 5, 10},
+		QualityScore: []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0},
+		SessionTurns: []float64{1, 2, 5, 10, 20, 50},
 	}
 }
 
 // DefaultConfig is that of a user who set nothing.
 func DefaultConfig() Config {
-	return Config{SessionTimeout: 5 * time.Minute, RunTimeout: time.Hour, Buckets: DefaultBuckets()}
+	return Config{SessionTimeout: 5 * time.Minute, Buckets: DefaultBuckets()}
 }
 
 // Aggregator holds the metrics of all partitions, and for each partition what it must remember.
@@ -91,7 +88,7 @@ func (a *Aggregator) Drop(id int32) {
 // them, and on again.
 func (p *Partition) Rebuild(on bool) { p.counting = !on }
 
-// Advance moves the partition's clock; back it does not go. Sessions and runs that were silent for too long end.
+// Advance moves the partition's clock; back it does not go. Sessions that were silent for too long end.
 func (p *Partition) Advance(now time.Time) {
 	if !now.After(p.now) {
 		return
@@ -100,9 +97,9 @@ func (p *Partition) Advance(now time.Time) {
 	p.endSessions(now)
 }
 
-// Message takes a message that is no event. It reports whether somebody here is concerned with it: of metrics, only
+// Message takes a message. It reports whether somebody here is concerned with it: of metrics, only
 // those of scope quality have a meaning.
-func (p *Partition) Message(h *wire.PeekedHeader, m *pb.DashStreamMessage) bool {
+func (p *Partition) Message(m *pb.DashStreamMessage) bool {
 	metrics := m.GetMetrics()
 	if metrics == nil {
 		return true
@@ -114,9 +111,6 @@ func (p *Partition) Message(h *wire.PeekedHeader, m *pb.DashStreamMessage) bool 
 	if p.counting {
 		p.all.quality.judgement(metrics)
 	}
-	p.turn(h.ThreadID, metrics)
+	p.turn([]byte(metrics.GetHeader().GetThreadId()), metrics)
 	return true
 }
-
-// Event takes an event, alone or of a batch.
-func (p *Partition) Event(_ *wire.EventView) {}

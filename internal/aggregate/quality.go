@@ -57,15 +57,17 @@ func newQuality(cfg Config, set *metrics.Set, inv *invalid) *quality {
 	for _, c := range categories {
 		q.failed[c] = failed.WithLabelValues(c)
 	}
-	q.lastScore = set.Gauge("dashstream_quality_monitor_quality_score", "The last quality_score, 0 to 1; 0 before the first. For panels of old: dashstream_quality_score_by_model has them all.")
+	q.lastScore = set.Gauge("dashstream_quality_monitor_quality_score", "The last quality_score, 0 to 1; NaN before the first. For panels of old: dashstream_quality_score_by_model has them all.")
 	q.latency = set.Histogram("dashstream_query_latency_ms", "Time to answer, in milliseconds, as judgements say.", cfg.Buckets.LatencyMS)
+	q.lastScore.Set(math.NaN())
 	statuses := []string{statusPassed, statusFailed, statusUnknown}
 	retries := set.HistogramVec("dashstream_quality_retry_count", "Retries that an answer took, by whether it passed.", cfg.Buckets.Retries, metrics.Label{Name: "status", Values: statuses})
 	for _, s := range statuses {
 		q.retries[s] = retries.WithLabelValues(s)
 	}
 	for _, name := range ratioNames {
-		q.last[name] = set.Gauge("dashstream_quality_"+name, "The last "+name+", 0 to 1; 0 before the first. For panels of old: dashstream_quality_"+name+"_ratio has them all.")
+		q.last[name] = set.Gauge("dashstream_quality_"+name, "The last "+name+", 0 to 1; NaN before the first. For panels of old: dashstream_quality_"+name+"_ratio has them all.")
+		q.last[name].Set(math.NaN())
 		q.ratios[name] = set.Histogram("dashstream_quality_"+name+"_ratio", "What judgements say of "+name+", 0 to 1.", cfg.Buckets.QualityScore)
 	}
 	model := metrics.Label{Name: "model", Values: pricing.Families()}

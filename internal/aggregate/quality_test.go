@@ -14,7 +14,6 @@ import (
 	pb "github.com/dashflow/dashstream/dashstreampb"
 	"github.com/dashflow/dashstream/internal/aggregate"
 	"github.com/dashflow/dashstream/internal/metrics"
-	"github.com/dashflow/dashstream/internal/wire"
 )
 
 func float(f float64) *pb.MetricValue {
@@ -51,8 +50,8 @@ func newRig(t interface{ Fatal(...any) }, cfg aggregate.Config) rig {
 
 // judge gives a judgement of a thread to a partition.
 func (r rig) judge(partition int32, thread string, values map[string]*pb.MetricValue, tags map[string]string) bool {
-	m := &pb.DashStreamMessage{Message: &pb.DashStreamMessage_Metrics{Metrics: &pb.Metrics{Scope: "quality", Metrics: values, Tags: tags}}}
-	return r.Partition(partition).Message(&wire.PeekedHeader{Present: true, ThreadID: []byte(thread)}, m)
+	m := &pb.DashStreamMessage{Message: &pb.DashStreamMessage_Metrics{Metrics: &pb.Metrics{Header: &pb.Header{ThreadId: thread}, Scope: "quality", Metrics: values, Tags: tags}}}
+	return r.Partition(partition).Message(m)
 }
 
 // shown gives the metrics that are not zero, a line each, without those of buckets.

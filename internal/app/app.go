@@ -118,8 +118,13 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.prepareTopics(ctx); err != nil {
 		return err
 	}
+	build := buildinfo.Get()
+	promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+		Name: "dashflow_build_info", Help: "Which build this is; always 1.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "build_date": build.BuildDate, "go_version": build.GoVersion},
+	}).Set(1)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	clientOptions, err := a.kafka.ClientOptions(a.log, buildinfo.Get().UserAgent())
+	clientOptions, err := a.kafka.ClientOptions(a.log, build.UserAgent())
 	if err != nil {
 		return err
 	}

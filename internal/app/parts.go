@@ -64,6 +64,7 @@ func (a *App) buildExporter(options []kgo.Opt) error {
 	a.exporter = e
 	a.undo.add("exporter", e.Close)
 	a.gather = e.Gatherer(a.gather)
+	a.health.Detail("exporter", func() any { return e.Accounts() })
 	a.health.Check("exporter", func(context.Context) error { return a.explain(e.Ready()) })
 	a.parts = append(a.parts, part{"exporter", "export metrics", e.Run, e.Started(), e.LastBeat})
 	return nil

@@ -101,6 +101,11 @@ func (s *Sender) Send(reason, text string, from Source, done func(error)) {
 	})
 }
 
+// Full reports that the next letter may find no room. One that is sent all the same fails.
+func (s *Sender) Full() bool {
+	return s.client.BufferedProduceRecords() >= maxLetters || s.client.BufferedProduceBytes() > maxBytes-maxLetter
+}
+
 // Waiting is how many letters wait for an answer.
 func (s *Sender) Waiting() int { return int(s.client.BufferedProduceRecords()) }
 

@@ -46,17 +46,16 @@ type accounts struct {
 	failed  map[wire.Reason]*tally
 	ignored map[string]*tally
 
-	lost         *prometheus.CounterVec
-	kafkaErrors  prometheus.Counter
-	storeErrors  prometheus.Counter
-	rebalances   *prometheus.CounterVec
-	messages     map[pb.MessageType]prometheus.Counter
-	lastEvent    prometheus.Gauge
-	clockSkew    prometheus.Counter
-	lag          prometheus.Observer
-	newest       int64 // of lastEvent, in microseconds
-	commits      prometheus.Counter
-	startBacklog prometheus.Gauge
+	lost        *prometheus.CounterVec
+	kafkaErrors prometheus.Counter
+	storeErrors prometheus.Counter
+	rebalances  *prometheus.CounterVec
+	messages    map[pb.MessageType]prometheus.Counter
+	lastEvent   prometheus.Gauge
+	clockSkew   prometheus.Counter
+	lag         prometheus.Observer
+	newest      int64 // of lastEvent, in microseconds
+	commits     prometheus.Counter
 
 	historic       prometheus.Counter
 	letters        map[wire.Reason]prometheus.Counter
@@ -112,7 +111,6 @@ func newAccounts(set *metrics.Set) *accounts {
 	a.lastEvent = set.Gauge("dashstream_exporter_last_event_timestamp_seconds", "Newest producer time of a handled message, in seconds since the Unix epoch; 0 before the first. Times after the exporter's own are left out.")
 	a.clockSkew = set.Counter("dashstream_exporter_clock_skew_events_total", "Messages whose producer time lies after the exporter's.")
 	a.lag = set.Histogram("dashstream_exporter_processing_lag_seconds", "Time from a record's Kafka timestamp to its handling. Records whose timestamp lies after the exporter's time are left out.", lagBounds())
-	a.startBacklog = set.Gauge("dashstream_exporter_start_backlog_messages", "Offsets that lay between where this process began its partitions and their ends then, summed over the partitions that it has; those whose end is not known are left out.")
 	a.historic = set.Counter("dashstream_exporter_messages_failed_old_total", "Of the records that cannot be handled, those that were in the log before the group first came to it. They are counted and kept like the others, and are no reason to page anyone.")
 	a.declareLetters(set)
 	set.Gauge("dashstream_exporter_process_start_time_seconds", "When the exporter started, in seconds since the Unix epoch.").Set(float64(time.Now().UnixMicro()) / 1e6)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dashflow/dashstream/internal/deadletter"
@@ -29,6 +30,10 @@ type halt struct {
 	since time.Time
 	// paused waits for a person; otherwise it waits for its letter.
 	paused bool
+	// lossy passes the record also where its letter cannot be written: it waits for room alone.
+	lossy bool
+	// passed: the letter is settled, and the reading goroutine goes on.
+	passed bool
 	// retryAt is when the letter is sent again, zero while one is under way; fails how often that was in vain.
 	retryAt time.Time
 	fails   int
@@ -44,6 +49,7 @@ type letter struct {
 type settlement struct {
 	partition int32
 	of        *letter // nil for one that a partition waits for
+	lossy     bool    // the record is passed whatever became of it
 	offset    int64
 	reason    wire.Reason
 	err       error
@@ -64,12 +70,21 @@ func (e *Exporter) policy(p *partition, b badRecord) bool {
 		e.sendHalted(p)
 		return false
 	}
+	if e.letters.Full() {
+		// Evidence is not lost for want of a moment: letters are settled within their timeout.
+		p.halt = &halt{badRecord: b, since: time.Now(), lossy: true, retryAt: time.Now().Add(roomInterval)}
+		e.stopped(p)
+		return false
+	}
 	l := &letter{offset: b.from.Offset}
 	p.letters = append(p.letters, l)
-	e.send(p.id, b, l)
+	e.send(p.id, b, settlement{of: l, lossy: true})
 	e.passed(p, b)
 	return true
 }
+
+// roomInterval is how often a partition that waits for room for a letter looks for it.
+const roomInterval = 20 * time.Millisecond
 
 // passed counts a bad record. The caller moves the position.
 func (e *Exporter) passed(p *partition, b badRecord) {
@@ -86,21 +101,27 @@ func (e *Exporter) passed(p *partition, b badRecord) {
 }
 
 // send has a letter written; what becomes of it is taken up by settle.
-func (e *Exporter) send(id int32, b badRecord, l *letter) {
-	offset := b.from.Offset
+func (e *Exporter) send(id int32, b badRecord, d settlement) {
+	d.partition, d.offset, d.reason = id, b.from.Offset, b.reason
 	e.letters.Send(string(b.reason), b.err.Error(), b.from, func(err error) {
+		d.err = err
 		e.settledMu.Lock()
 		defer e.settledMu.Unlock()
-		e.settled = append(e.settled, settlement{id, l, offset, b.reason, err})
+		e.settled = append(e.settled, d)
 	})
 }
 
+// sendHalted sends the letter that a partition waits for, where there is room.
 func (e *Exporter) sendHalted(p *partition) {
+	if e.letters.Full() {
+		p.halt.retryAt = time.Now().Add(roomInterval)
+		return
+	}
 	p.halt.retryAt = time.Time{}
-	e.send(p.id, p.halt.badRecord, nil)
+	e.send(p.id, p.halt.badRecord, settlement{lossy: p.halt.lossy})
 }
 
-// settle takes up what became of letters, and sends those again that are due.
+// settle takes up what became of letters. It may be called while partitions are taken away.
 func (s *session) settle() {
 	e := s.e
 	e.settledMu.Lock()
@@ -119,22 +140,34 @@ func (s *session) settle() {
 		if p == nil || p.halt == nil || p.halt.paused || p.halt.from.Offset != d.offset {
 			continue // the partition was taken away meanwhile
 		}
-		if d.err != nil {
+		if d.err != nil && !d.lossy {
 			p.halt.fails++
 			p.halt.retryAt = time.Now().Add(backoff(p.halt.fails))
 			continue
 		}
-		b := p.halt.badRecord
-		p.halt = nil
-		e.passed(p, b)
-		p.next, p.epoch = b.next, b.epoch
-		s.goOn(p)
+		if !p.halt.passed {
+			e.passed(p, p.halt.badRecord)
+			p.next, p.epoch, p.halt.passed = p.halt.next, p.halt.epoch, true
+		}
 	}
-	now := time.Now()
 	for _, p := range e.parts {
 		p.letters = slices.DeleteFunc(p.letters, func(l *letter) bool { return l.settled })
-		if h := p.halt; h != nil && !h.paused && !h.retryAt.IsZero() && now.After(h.retryAt) {
-			e.sendHalted(p)
+	}
+}
+
+// resend sends the letters again that are due, and goes on with partitions whose letter is settled.
+func (s *session) resend() {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	now := time.Now()
+	for _, p := range s.e.parts {
+		switch h := p.halt; {
+		case h == nil || h.paused:
+		case h.passed:
+			p.halt = nil
+			s.goOn(p)
+		case !h.retryAt.IsZero() && now.After(h.retryAt):
+			s.e.sendHalted(p)
 		}
 	}
 }
@@ -155,11 +188,11 @@ func (e *Exporter) countLetter(d settlement) {
 	}
 	why := deadletter.FailureOf(d.err)
 	e.accounts.letterFailures.WithLabelValues(string(why)).Inc()
-	if d.of != nil {
+	if d.lossy {
 		e.accounts.lettersLost.WithLabelValues(string(why)).Inc()
 	}
 	if e.letterLog.Allow() {
-		e.log.Error("a dead letter was not written", "partition", d.partition, "offset", d.offset, "lost", d.of != nil, "error", e.deps.Explain(d.err))
+		e.log.Error("a dead letter was not written", "partition", d.partition, "offset", d.offset, "lost", d.lossy, "error", e.deps.Explain(d.err))
 	}
 }
 
@@ -222,10 +255,11 @@ func (e *Exporter) Resume(partitions ...int32) []Halted {
 	return out
 }
 
-// isUnreadable reports an error that says that a batch cannot be read, and will not be.
-func isUnreadable(err error) bool {
-	tooLarge := new(kgo.ErrDecompressTooLarge)
-	return errors.As(err, &tooLarge) || kafkaclient.Classify(err) == kafkaclient.ClassCorrupt
+// mayBeUnreadable reports an error that can be about the bytes of a batch: of those the client makes errors without a type,
+// while what a broker refuses has a code. Whether it is so, [session.batchEnd] finds out.
+func mayBeUnreadable(err error) bool {
+	code := new(kerr.Error)
+	return !errors.As(err, &code) || errors.Is(err, kerr.CorruptMessage)
 }
 
 // unreadableBatch describes it.

@@ -103,7 +103,7 @@ func (s *session) begin(ctx context.Context, offsets map[string]map[int32]kgo.Of
 		first = max(len(b.starts), len(b.ends))
 	}
 	s.first = first
-	backlog, known := int64(0), 0
+	backlog, known := int64(0), 0 // of these partitions, for the log
 	for id := range wanted {
 		p := s.e.parts[id]
 		if p == nil {
@@ -114,11 +114,11 @@ func (s *session) begin(ctx context.Context, offsets map[string]map[int32]kgo.Of
 		}
 		if end, ok := b.ends[id]; ok {
 			p.end, p.endAt = end, asked
-			backlog, known = backlog+max(0, end-p.countFrom), known+1
+			p.backlog = max(0, end-p.countFrom)
+			backlog, known = backlog+p.backlog, known+1
 		}
 		wanted[id] = kgo.NewOffset().At(p.next).WithEpoch(p.epoch)
 	}
-	s.e.accounts.startBacklog.Add(float64(backlog))
 	log := s.e.log.Info
 	if backlog > largeBacklog {
 		log = s.e.log.Warn
@@ -160,7 +160,9 @@ func (s *session) place(p *partition, b bounds) bool {
 		p.beginAt(end, end, time.Time{})
 		return endKnown
 	default:
-		p.head = end
+		if int(p.id) < s.first {
+			p.head = end
+		}
 		p.beginAt(start, start, time.Time{})
 		return startKnown
 	}
@@ -205,6 +207,7 @@ func (s *session) cut(p *partition, from, end int64) int64 {
 	s.e.log.Warn("the log was cut below what the group had handled; what is written there now is read", "partition", p.id, "position", from, "end", end)
 	s.e.accounts.lost.WithLabelValues(lostTruncated).Add(float64(from - end))
 	p.epoch, p.committed = -1, -1
+	delete(s.e.past, p.id) // these offsets have other records now
 	return end
 }
 
@@ -248,7 +251,7 @@ func (s *session) list(ctx context.Context, ask func(*kadm.Client, context.Conte
 // rebuildRecords bounds what is read again of a partition for what must be remembered of it.
 const rebuildRecords = 50_000
 
-// rebuildFrom asks where the records begin that must be remembered: those within the longest timeout before the group's
+// rebuildFrom asks where the records begin that must be remembered: those within the timeout of a session before the group's
 // last commits.
 func (s *session) rebuildFrom(ctx context.Context, wanted map[int32]kgo.Offset) map[int32]int64 {
 	oldest := int64(0)
@@ -260,12 +263,12 @@ func (s *session) rebuildFrom(ctx context.Context, wanted map[int32]kgo.Offset) 
 	if oldest == 0 {
 		return nil
 	}
-	since := time.UnixMicro(oldest).Add(-max(s.e.cfg.Aggregate.SessionTimeout, s.e.cfg.Aggregate.RunTimeout)).UnixMilli()
+	since := time.UnixMicro(oldest).Add(-s.e.cfg.Aggregate.SessionTimeout).UnixMilli()
 	from, err := s.list(ctx, func(adm *kadm.Client, ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
 		return adm.ListOffsetsAfterMilli(ctx, since, topics...)
 	})
 	if err != nil {
-		s.e.log.Warn("what came before is not remembered: sessions and runs under way begin anew", "error", s.e.deps.Explain(err))
+		s.e.log.Warn("what came before is not remembered: sessions under way begin anew", "error", s.e.deps.Explain(err))
 	}
 	return from
 }

@@ -121,9 +121,12 @@ func TestTwoShareTheWork(t *testing.T) {
 	write()
 	first := run(t, c, topic, nil)
 	first.await(100, receivedTotal)
-	for range 3 {
+	for round := range 3 {
 		second := run(t, c, topic, nil)
 		second.await(2, "dashstream_exporter_assigned_partitions")
+		if round == 0 {
+			first.await(50, "dashstream_exporter_start_backlog_messages") // of what it has now
+		}
 		write()
 		testkafka.Eventually(t, "both took their part", func(context.Context) error {
 			if first.value(lagGauge) != 0 || second.value(lagGauge) != 0 {

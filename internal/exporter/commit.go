@@ -47,7 +47,11 @@ func (s *session) uncommitted(ids []int32) (map[int32]kgo.EpochOffset, map[int32
 	offsets, notes := map[int32]kgo.EpochOffset{}, map[int32]string{}
 	for _, id := range ids {
 		if p := s.e.parts[id]; p != nil && !p.rebuilding() && p.next >= 0 && p.committable() != p.committed {
-			offsets[id] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.committable()}
+			at := kgo.EpochOffset{Epoch: p.epoch, Offset: p.committable()}
+			if at.Offset != p.next {
+				at.Epoch = -1 // it is of what was handled last
+			}
+			offsets[id] = at
 			n := commitNote{TopicID: s.topicID[:], First: s.first, Head: p.head}
 			if !p.clock.IsZero() {
 				n.ClockUS = p.clock.UnixMicro()

@@ -22,17 +22,17 @@ func (s *session) turn(ctx context.Context) error {
 	defer s.client.AllowRebalance()
 	s.e.beat()
 	var failed error
-	fetches.EachError(func(topic string, id int32, err error) {
-		if failed == nil && ctx.Err() == nil {
-			failed = s.failed(ctx, topic, id, err)
-		}
-	})
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		// The records first: an error that comes with them is about what follows them.
 		if len(f.Records) > 0 && f.Topic == s.e.cfg.Topic {
 			s.e.handle(f.FetchPartition)
 		}
+		if f.Err != nil && failed == nil && ctx.Err() == nil {
+			failed = s.failed(ctx, f.Topic, f.Partition, f.Err)
+		}
 	})
 	s.settle()
+	s.resend()
 	s.retry()
 	if time.Now().After(s.nextCommit) {
 		s.nextCommit = time.Now().Add(s.e.cfg.CommitInterval)
@@ -106,7 +106,7 @@ func (e *Exporter) record(p *partition, r *kgo.Record, now time.Time) bool {
 		p.tables.Rebuild(false)
 		return true
 	}
-	m, err := e.read(r.Value)
+	m, concerns, err := e.take(p, r)
 	if err != nil {
 		return e.policy(p, badRecord{
 			reason: wire.ReasonOf(err), err: err, next: r.Offset + 1, epoch: r.LeaderEpoch,
@@ -115,51 +115,40 @@ func (e *Exporter) record(p *partition, r *kgo.Record, now time.Time) bool {
 	}
 	a.received.add(1)
 	a.handledAt(r.Timestamp, now)
-	if !e.apply(p, &m) {
+	if !concerns {
 		a.wrongScope.add(1)
 		return true
 	}
 	a.handled.add(1)
-	if m.Full != nil {
-		a.messages[m.Kind].Inc()
-		a.event(m.Header.TimestampUS, now)
+	if batch := m.GetEventBatch(); batch != nil {
+		a.messages[pb.MessageType_MESSAGE_TYPE_EVENT].Add(float64(len(batch.GetEvents())))
+		for _, event := range batch.GetEvents() {
+			a.event(event.GetHeader().GetTimestampUs(), now)
+		}
 		return true
 	}
-	a.messages[pb.MessageType_MESSAGE_TYPE_EVENT].Add(float64(len(m.Events)))
-	for i := range m.Events {
-		a.event(m.Events[i].TimestampUS, now)
-	}
+	a.messages[wire.KindOf(m)].Inc()
+	a.event(wire.HeaderOf(m).GetTimestampUs(), now)
 	return true
 }
 
-// read makes an error of a panic: what a record does must not end the process, which would meet it again after the next
-// start.
-func (e *Exporter) read(value []byte) (m wire.Message, err error) {
+// take decodes a record and gives it to those whom it concerns; false where there are none. It makes an error of a panic: what
+// a record does must not end the process, which would meet it again after the next start.
+func (e *Exporter) take(p *partition, r *kgo.Record) (m *pb.DashStreamMessage, concerns bool, err error) {
 	defer func() {
 		if recover() != nil {
-			e.reader = wire.Reader{}
-			err = &wire.Error{Reason: wire.ReasonInternal, Detail: "the message cannot be read by a fault of the reader"}
+			err = &wire.Error{Reason: wire.ReasonInternal, Detail: "the message cannot be handled by a fault of the exporter"}
 		}
 	}()
-	return e.reader.Read(value, e.cfg.Limits)
+	if m, err = wire.Decode(r.Value, e.cfg.Limits); err != nil {
+		return nil, false, err
+	}
+	return m, p.tables.Message(m), nil
 }
 
 // remember takes up what must be remembered of a record that was counted before.
 func (e *Exporter) remember(p *partition, r *kgo.Record) {
-	if m, err := e.read(r.Value); err == nil {
-		e.apply(p, &m)
-	}
-}
-
-// apply gives a message to those whom it concerns; false where there are none.
-func (e *Exporter) apply(p *partition, m *wire.Message) bool {
-	if m.Full != nil {
-		return p.tables.Message(&m.Header, m.Full)
-	}
-	for i := range m.Events {
-		p.tables.Event(&m.Events[i])
-	}
-	return true
+	_, _, _ = e.take(p, r) // what is wrong with it was counted then
 }
 
 // failed decides what an error means. What it returns ends the membership.
@@ -199,6 +188,15 @@ func (s *session) failed(ctx context.Context, topic string, id int32, err error)
 	case p.next < 0:
 		return fmt.Errorf("partition %d cannot begin: %w", id, err)
 	}
+	if end > 0 && p.rebuilding() {
+		// It was counted before, and there is nothing in it to remember.
+		p.works()
+		if p.next = end; !p.rebuilding() {
+			p.rebuilt()
+		}
+		s.goOn(p)
+		return nil
+	}
 	if end > 0 {
 		p.works()
 		if s.e.policy(p, s.unreadableBatch(id, p.next, end, err)) {
@@ -215,7 +213,7 @@ func (s *session) failed(ctx context.Context, topic string, id int32, err error)
 // endOfUnreadable returns where a batch ends that could not be read several times; 0 where it is another error, or not
 // certain yet.
 func (s *session) endOfUnreadable(ctx context.Context, id int32, err error) int64 {
-	if !isUnreadable(err) {
+	if !mayBeUnreadable(err) {
 		return 0
 	}
 	s.e.mu.Lock()
@@ -244,10 +242,10 @@ func (s *session) retry() {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	now := time.Now()
-	for id, p := range s.e.parts {
+	for _, p := range s.e.parts {
 		if !p.retryAt.IsZero() && now.After(p.retryAt) {
 			p.retryAt = time.Time{}
-			s.client.ResumeFetchPartitions(map[string][]int32{s.e.cfg.Topic: {id}})
+			s.goOn(p) // the client does not come back to some errors by itself
 		}
 	}
 }
@@ -262,7 +260,6 @@ func (s *session) rewind(id int32, loss *kgo.ErrDataLoss) {
 	}
 	at := s.cut(p, p.handled(), loss.ResetTo)
 	p.beginAt(at, at, p.resume)
-	delete(s.e.past, id)
 }
 
 // outOfRange finds out whether retention passed the position or the log was cut below it, and goes on there.
@@ -290,10 +287,9 @@ func (s *session) outOfRange(ctx context.Context, id int32) error {
 		}
 		at := s.cut(p, p.handled(), end)
 		p.beginAt(at, at, p.resume)
-		delete(s.e.past, id)
 	}
 	p.works()
-	s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{s.e.cfg.Topic: {id: {Epoch: p.epoch, Offset: p.next}}})
+	s.goOn(p)
 	return nil
 }
 

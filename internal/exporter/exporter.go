@@ -99,7 +99,6 @@ type Exporter struct {
 	mu         sync.Mutex
 	accounts   *accounts
 	aggregator *aggregate.Aggregator
-	reader     wire.Reader
 	parts      map[int32]*partition // that the group gave to this process
 	// past holds how far this process had handled a partition when it was taken away, of the topic of this id.
 	past     map[int32]int64
@@ -107,7 +106,11 @@ type Exporter struct {
 	current  *session // nil between two
 	err      error    // of the session; nil while it is as it should be
 	errSince time.Time
-	lastBeat time.Time
+	// endsErr is why the ends of some partitions cannot be told since endsErrSince, nil where they can: a broker that answers
+	// nothing shows by it, since the client asks it again and again for records and says nothing.
+	endsErr      error
+	endsErrSince time.Time
+	lastBeat     time.Time
 }
 
 // New makes an exporter. It does not talk to a broker yet; Close frees it.
@@ -146,17 +149,11 @@ func (e *Exporter) register(set *metrics.Set) {
 	set.GaugeFunc("dashstream_exporter_paused_partitions", "Partitions that stand still at a record that cannot be handled until somebody has them pass it.", func() float64 { return float64(e.countHalted(true)) })
 	set.GaugeFunc("dashstream_exporter_dlq_waiting_partitions", "Partitions that stand still until a dead letter is written, in the mode fail_closed.", func() float64 { return float64(e.countHalted(false)) })
 	set.GaugeFunc("dashstream_exporter_dlq_queue", "Dead letters under way.", func() float64 { return float64(e.letters.Waiting()) })
+	set.GaugeFunc("dashstream_exporter_start_backlog_messages", "Offsets that lay between where this process began the partitions that it has and their ends then, summed over those where both were known; -1 while that is none.", func() float64 {
+		return e.sumKnown(func(p *partition) (int64, bool) { return p.backlog, p.backlog >= 0 })
+	})
 	set.GaugeFunc("dashstream_exporter_kafka_consumer_lag", "Records between what was handled and the end, summed over the partitions where both are known; -1 while it is known of none.", func() float64 {
-		sum, known := int64(0), false
-		for _, p := range e.parts {
-			if lag, ok := p.lag(); ok {
-				sum, known = sum+lag, true
-			}
-		}
-		if !known {
-			return -1
-		}
-		return float64(sum)
+		return e.sumKnown((*partition).lag)
 	})
 	set.GaugeFunc("dashstream_exporter_kafka_consumer_lag_unknown_partitions", "Partitions of this process whose lag is not known.", func() float64 {
 		n := 0
@@ -167,6 +164,20 @@ func (e *Exporter) register(set *metrics.Set) {
 		}
 		return float64(n)
 	})
+}
+
+// sumKnown sums what is known of the partitions; -1 where it is known of none.
+func (e *Exporter) sumKnown(of func(*partition) (int64, bool)) float64 {
+	sum, any := int64(0), false
+	for _, p := range e.parts {
+		if n, ok := of(p); ok {
+			sum, any = sum+n, true
+		}
+	}
+	if !any {
+		return -1
+	}
+	return float64(sum)
 }
 
 func (e *Exporter) countHalted(paused bool) (n int) {
@@ -257,6 +268,9 @@ func (e *Exporter) Ready() error {
 		return fmt.Errorf("group %s: %w", e.cfg.Group, e.err)
 	}
 	var errs []error
+	if e.endsErr != nil && time.Since(e.endsErrSince) > patience {
+		errs = append(errs, fmt.Errorf("where partitions end cannot be told, so the lag is not known: %w", e.endsErr))
+	}
 	for _, id := range e.assigned() {
 		if p := e.parts[id]; p.err != nil && time.Since(p.errSince) > patience {
 			errs = append(errs, fmt.Errorf("partition %d at offset %d: %w", id, p.next, p.err))

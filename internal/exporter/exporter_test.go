@@ -31,6 +31,12 @@ type instance struct {
 // run starts an exporter of a topic; change alters its configuration.
 func run(t *testing.T, c *testkafka.Cluster, topic string, change func(*exporter.Config)) *instance {
 	t.Helper()
+	return runOn(t, c.Brokers(), topic, change)
+}
+
+// runOn is run on any brokers.
+func runOn(t *testing.T, brokers []string, topic string, change func(*exporter.Config)) *instance {
+	t.Helper()
 	cfg := exporter.DefaultConfig(topic)
 	cfg.Group, cfg.CommitInterval, cfg.EndsInterval = topic+"-group", 20*time.Millisecond, 50*time.Millisecond
 	if change != nil {
@@ -38,7 +44,7 @@ func run(t *testing.T, c *testkafka.Cluster, topic string, change func(*exporter
 	}
 	reg := prometheus.NewRegistry()
 	e, err := exporter.New(cfg, exporter.Deps{
-		Options: []kgo.Opt{kgo.SeedBrokers(c.Brokers()...), kgo.MetadataMinAge(50 * time.Millisecond)}, Registerer: reg,
+		Options: []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	})
 	if err != nil {

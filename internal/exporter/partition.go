@@ -18,6 +18,8 @@ type partition struct {
 	countFrom int64
 	// committed is what Kafka acknowledged, -1 for nothing.
 	committed int64
+	// backlog is how many records lay before the end when it began, -1 where that was not known.
+	backlog int64
 	// end is the high watermark as of endAt, -1 until it is known.
 	end   int64
 	endAt time.Time

@@ -3,11 +3,14 @@ package exporter_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	pb "github.com/dashflow/dashstream/dashstreampb"
@@ -172,6 +175,106 @@ func TestPausedPartitionWaitsForAPerson(t *testing.T) {
 				t.Errorf("not ready after the resume: %v", err)
 			}
 		})
+	}
+}
+
+// TestManyBadRecordsAtOnce: more than letters may be under way; none is lost while letters can be written.
+func TestManyBadRecordsAtOnce(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{})
+	topic := c.Topic(t, 1)
+	c.CreateTopic(t, topic+"-dlq", 1, nil)
+	bad := make([][]byte, 5000)
+	for i := range bad {
+		bad[i] = []byte{9}
+	}
+	produce(t, c, topic, 0, append(bad, events(t, "a", 2)...)...)
+	e := run(t, c, topic, nil)
+	e.await(2, "dashstream_exporter_messages_handled_total")
+	e.await(5000, "dashstream_exporter_dlq_sends_total")
+	e.await(0, "dashstream_exporter_dlq_lost_total")
+	awaitCommits(t, c, topic, 5002)
+	e.reconciles()
+}
+
+// TestUnreadableBatchIsPassed: what lies around a batch that the disk spoiled is handled, also what came with it in one answer.
+func TestUnreadableBatchIsPassed(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []kafkaclient.DecodePolicy{kafkaclient.DecodeSkip, kafkaclient.DecodePause} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			fake := testkafka.NewFake(t, kfake.DataDir(dir), kfake.SeedTopics(1, "topic", "topic-dlq"))
+			cl, err := kgo.NewClient(kgo.SeedBrokers(fake.ListenAddrs()...), kgo.DefaultProduceTopic("topic"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cl.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), testkafka.Wait)
+			defer cancel()
+			write := func(values ...[]byte) {
+				t.Helper()
+				var records []*kgo.Record
+				for _, v := range values {
+					records = append(records, &kgo.Record{Value: v})
+				}
+				if err := cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(events(t, "a", 3)...)
+			write([]byte("poison-poison"), []byte("poison-poison"))
+			write(events(t, "b", 4)...)
+			spoil(t, dir, "poison-poison")
+			e := runOn(t, fake.ListenAddrs(), "topic", func(c *exporter.Config) { c.Policy = policy })
+			if policy == kafkaclient.DecodePause {
+				e.await(1, "dashstream_exporter_paused_partitions")
+				e.await(3, "dashstream_exporter_messages_handled_total")
+				e.Resume()
+			}
+			e.await(7, "dashstream_exporter_messages_handled_total")
+			e.await(1, "dashstream_exporter_messages_failed_total", "error_type", "unreadable_batch")
+			e.await(1, "dashstream_exporter_dlq_sends_total", "error_type", "unreadable_batch")
+			e.await(0, "dashstream_exporter_kafka_consumer_lag")
+			e.await(0, "dashstream_exporter_offsets_lost_total")
+			e.reconciles()
+			if err := e.Ready(); err != nil {
+				t.Errorf("not ready: %v", err)
+			}
+			// What is read again after a restart, to be remembered, is not counted again, nor is a letter written.
+			e.stop()
+			write(events(t, "c", 2)...)
+			e = runOn(t, fake.ListenAddrs(), "topic", func(c *exporter.Config) { c.Policy = policy })
+			e.await(2, "dashstream_exporter_messages_handled_total")
+			e.await(2, "dashstream_exporter_messages_received_total")
+			e.await(0, "dashstream_exporter_dlq_sends_total")
+			e.await(0, "dashstream_exporter_kafka_consumer_lag")
+		})
+	}
+}
+
+// spoil changes a byte of the text in a broker's files, as a bad disk does.
+func spoil(t *testing.T, dir, text string) {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		i := strings.Index(string(b), text)
+		if i < 0 {
+			return nil
+		}
+		found = true
+		b[i] = 'P'
+		return os.WriteFile(p, b, 0o600)
+	})
+	if err != nil || !found {
+		t.Fatalf("spoil: found %v, error %v", found, err)
 	}
 }
 

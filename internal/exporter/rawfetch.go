@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dashflow/dashstream/internal/feed"
@@ -14,8 +15,10 @@ import (
 
 var errNoBatch = errors.New("the broker sent no whole batch")
 
-// batchEnd asks the leader for the batch at an offset and returns the offset after it. The client shows what it could read
-// of a batch, and of one that it could not, nothing.
+var errReadable = errors.New("the batch can be read")
+
+// batchEnd asks the leader for the batch at an offset and returns the offset after it, if it cannot be read. The client shows
+// of such a batch nothing, not even where it ends.
 func (s *session) batchEnd(ctx context.Context, id int32, from int64) (int64, error) {
 	topics, err := kadm.NewClient(s.questions).ListTopics(ctx, s.e.cfg.Topic)
 	if err != nil {
@@ -49,9 +52,17 @@ func (s *session) batchEnd(ctx context.Context, id int32, from int64) (int64, er
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 				return 0, err
 			}
-			if end, ok := feed.BatchEnd(p.RecordBatches, from); ok {
-				return end, nil
+			end, ok := feed.BatchEnd(p.RecordBatches, from)
+			if !ok {
+				return 0, errNoBatch
 			}
+			// The client's own decompressor: only that one has the bound.
+			bounded := s.client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+			read, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: from, Topic: s.e.cfg.Topic, Partition: id}, &p, bounded, nil)
+			if len(read.Records) > 0 || read.Err == nil {
+				return 0, errReadable
+			}
+			return end, nil
 		}
 	}
 	return 0, errNoBatch

@@ -167,10 +167,10 @@ func (s *session) assigned(_ context.Context, _ *kgo.Client, given map[string][]
 	ids := given[e.cfg.Topic]
 	for _, id := range ids {
 		s.client.ResumeFetchPartitions(map[string][]int32{e.cfg.Topic: {id}}) // it may have been taken away while it stood still
-		e.parts[id] = &partition{id: id, next: -1, epoch: -1, committed: -1, end: -1, tables: e.aggregator.Partition(id)}
+		e.parts[id] = &partition{id: id, next: -1, epoch: -1, committed: -1, backlog: -1, end: -1, tables: e.aggregator.Partition(id)}
 	}
 	e.accounts.rebalances.WithLabelValues("assigned").Add(float64(len(ids)))
-	e.err = nil
+	e.err, e.endsErr = nil, nil
 	e.once.Do(func() { close(e.started) })
 	e.log.Info("the group gave partitions to this process", "group", e.cfg.Group, "partitions", ids, "now", len(e.parts))
 }
@@ -222,24 +222,27 @@ func (s *session) watch(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if id, err := s.identity(ctx); err == nil && id != s.topicID || errors.Is(err, kerr.UnknownTopicOrPartition) {
-			if err == nil {
-				err = errRecreated
-			}
+		asked := time.Now()
+		id, err := s.identity(ctx)
+		if err == nil && id != s.topicID {
+			err = errRecreated
+		}
+		if errors.Is(err, errRecreated) || errors.Is(err, kerr.UnknownTopicOrPartition) {
 			select {
 			case s.ends <- err:
 			default:
 			}
 			return
 		}
-		asked := time.Now()
-		qctx, cancel := context.WithTimeout(ctx, s.e.cfg.RequestTimeout)
-		ends, err := s.list(qctx, (*kadm.Client).ListEndOffsets)
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			s.e.log.Debug("ends of partitions cannot be told", "error", err)
+		var ends map[int32]int64
+		if err == nil {
+			qctx, cancel := context.WithTimeout(ctx, s.e.cfg.RequestTimeout)
+			ends, err = s.list(qctx, (*kadm.Client).ListEndOffsets)
+			cancel()
 		}
-		s.e.learnEnds(ends, asked)
+		if ctx.Err() == nil {
+			s.e.learnEnds(ends, asked, err)
+		}
 	}
 }
 
@@ -255,10 +258,18 @@ func (s *session) bounds(ctx context.Context, id int32) (start, end int64, err e
 	return start, end, nil
 }
 
-// learnEnds notes the ends of partitions; one that was not told is not known any more.
-func (e *Exporter) learnEnds(ends map[int32]int64, asked time.Time) {
+// learnEnds notes the ends of partitions; one that was not told is not known any more. err is why there is one that was not.
+func (e *Exporter) learnEnds(ends map[int32]int64, asked time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	switch {
+	case err == nil:
+		e.endsErr = nil
+	case e.endsErr == nil:
+		e.endsErr, e.endsErrSince = err, asked
+	default:
+		e.endsErr = err
+	}
 	for id, p := range e.parts {
 		end, ok := ends[id]
 		if !ok {

@@ -22,34 +22,31 @@ const DefaultGroup = "prometheus-exporter"
 // the tags.
 type Settings struct {
 	SessionTimeout settings.Seconds `name:"session-timeout-secs" envs:"PROMETHEUS_SESSION_TIMEOUT_SECS" placeholder:"SECONDS" group:"Metrics" help:"Silence after which a session is over, by the time of the log." min:"1" max:"86400"`
-	RunTimeout     settings.Seconds `name:"run-timeout-secs" envs:"DASHSTREAM_RUN_TIMEOUT_SECS" placeholder:"SECONDS" group:"Metrics" help:"Silence after which a run counts as abandoned, by the time of the log." min:"1" max:"604800"`
 
 	LatencyBuckets Bounds              `name:"latency-buckets-ms" envs:"PROMETHEUS_LATENCY_BUCKETS_MS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of latencies in milliseconds."`
 	RetryBuckets   Bounds              `name:"retry-buckets" envs:"PROMETHEUS_RETRY_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of retry counts."`
 	ScoreBuckets   Bounds              `name:"quality-score-buckets" envs:"PROMETHEUS_QUALITY_SCORE_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of quality scores, which lie between 0 and 1."`
 	TurnBuckets    Bounds              `name:"session-turn-buckets" envs:"PROMETHEUS_SESSION_TURN_BUCKETS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of the turns of a session."`
 	DeadLetters    deadletter.Settings `embed:""`
-
-	DurationBuckets Bounds `name:"duration-buckets-seconds" envs:"PROMETHEUS_DURATION_BUCKETS_SECONDS" placeholder:"N,..." group:"Metrics" help:"Bucket bounds of durations in seconds."`
 }
 
 // DefaultSettings returns the settings of a user who set nothing.
 func DefaultSettings() Settings {
 	d := aggregate.DefaultConfig()
 	return Settings{
-		SessionTimeout: settings.Seconds(d.SessionTimeout), RunTimeout: settings.Seconds(d.RunTimeout),
+		SessionTimeout: settings.Seconds(d.SessionTimeout),
 		DeadLetters:    deadletter.DefaultSettings(),
 		LatencyBuckets: d.Buckets.LatencyMS, RetryBuckets: d.Buckets.Retries, ScoreBuckets: d.Buckets.QualityScore,
-		TurnBuckets: d.Buckets.SessionTurns, DurationBuckets: d.Buckets.DurationSeconds,
+		TurnBuckets: d.Buckets.SessionTurns,
 	}
 }
 
 func (s Settings) aggregate() aggregate.Config {
 	c := aggregate.DefaultConfig()
-	c.SessionTimeout, c.RunTimeout = s.SessionTimeout.Duration(), s.RunTimeout.Duration()
+	c.SessionTimeout = s.SessionTimeout.Duration()
 	c.Buckets = aggregate.Buckets{
 		LatencyMS: s.LatencyBuckets, Retries: s.RetryBuckets, QualityScore: s.ScoreBuckets,
-		SessionTurns: s.TurnBuckets, DurationSeconds: s.DurationBuckets,
+		SessionTurns: s.TurnBuckets,
 	}
 	return c
 }
@@ -72,8 +69,13 @@ func DefaultServerSettings() ServerSettings {
 // Addr returns the address to listen on.
 func (s ServerSettings) Addr() string { return net.JoinHostPort(s.BindIP, strconv.Itoa(s.Port)) }
 
-// Validate reports an address that cannot be listened on.
+// Validate reports an address that cannot be listened on, and a token that is none.
 func (s ServerSettings) Validate() error {
+	if s.Token.IsSet() {
+		if err := httpserve.CheckToken(s.Token.Reveal()); err != nil {
+			return &settings.Error{Name: "DASHSTREAM_TOKEN", Reason: err.Error()}
+		}
+	}
 	if err := httpserve.ValidateAddr(s.Addr()); err != nil {
 		return &settings.Error{Name: "METRICS_BIND_IP", Value: s.BindIP, Reason: err.Error()}
 	}

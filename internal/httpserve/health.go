@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -31,9 +32,10 @@ type Health struct {
 	start    time.Time
 	stopping atomic.Bool
 
-	mu     sync.Mutex
-	checks []*check
-	beats  []*Heartbeat
+	mu      sync.Mutex
+	checks  []*check
+	beats   []*Heartbeat
+	details map[string]func() any
 }
 
 // NewHealth returns a Health that is live, and ready unless a check says
@@ -49,6 +51,8 @@ type Report struct {
 	Items  []Item `json:"checks"`
 	// Reasons are those of all items, each by itself; empty when all are OK.
 	Reasons []Reason `json:"reasons"`
+	// Details are figures that parts of the process tell of themselves; readiness alone has them.
+	Details map[string]any `json:"details,omitempty"`
 }
 
 // Reason is one thing that is wrong.
@@ -185,6 +189,16 @@ func (h *Health) Check(name string, ask func(context.Context) error) {
 	h.checks = append(h.checks, &check{name: name, ask: ask})
 }
 
+// Detail has a part of the process tell figures in the JSON of readiness, under a name. They decide nothing.
+func (h *Health) Detail(name string, tell func() any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.details == nil {
+		h.details = map[string]func() any{}
+	}
+	h.details[name] = tell
+}
+
 // Condition is a readiness check whose answer is set by its owner.
 type Condition struct{ err atomic.Pointer[error] }
 
@@ -202,7 +216,7 @@ func (c *Condition) Set(err error) { c.err.Store(&err) }
 // Ready asks every check, all at the same time.
 func (h *Health) Ready(ctx context.Context) Report {
 	h.mu.Lock()
-	checks := slices.Clone(h.checks)
+	checks, details := slices.Clone(h.checks), maps.Clone(h.details)
 	h.mu.Unlock()
 	reasons := make([][]string, len(checks))
 	var wg sync.WaitGroup
@@ -217,6 +231,12 @@ func (h *Health) Ready(ctx context.Context) Report {
 	rep := newReport(len(checks) + 1)
 	for i, c := range checks {
 		rep.add(Item{Name: c.name}, reasons[i]...)
+	}
+	for name, tell := range details {
+		if rep.Details == nil {
+			rep.Details = map[string]any{}
+		}
+		rep.Details[name] = tell()
 	}
 	if h.stopping.Load() {
 		rep.add(Item{Name: "process"}, "stopping")

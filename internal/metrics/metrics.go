@@ -28,7 +28,7 @@ type Label struct {
 	// Values are all that the label can have. Where every label of a metric has them, each combination is there at 0
 	// from the start.
 	Values []string
-	// Bound is how many values a label without Values can have at most, with those of [NewValues] that stand for many.
+	// Bound is how many values a label without Values can have at most.
 	Bound int
 }
 

@@ -75,25 +75,3 @@ func TestHistogramsAreClassicAndNative(t *testing.T) {
 		t.Errorf("native: schema %d, spans %v", got.GetSchema(), got.GetPositiveSpan())
 	}
 }
-
-func TestValuesAreBounded(t *testing.T) { //nolint:paralleltest // it counts allocations.
-	overflow := prometheus.NewCounter(prometheus.CounterOpts{Name: "x"})
-	v := metrics.NewValues(2, overflow)
-	for _, c := range []struct{ in, want string }{
-		{"a", "a"}, {"", metrics.Unknown}, {"\xff", metrics.Other}, {strings.Repeat("x", 129), metrics.Other}, {"b", "b"}, {"c", metrics.Other}, {"a", "a"},
-	} {
-		if got := v.Of([]byte(c.in)); got != c.want {
-			t.Errorf("%q became %q, want %q", c.in, got, c.want)
-		}
-		if got := v.OfString(c.in); got != c.want {
-			t.Errorf("the string %q became %q, want %q", c.in, got, c.want)
-		}
-	}
-	if n := testutil.ToFloat64(overflow); n != 6 {
-		t.Errorf("%v became other, want 6", n)
-	}
-	known := []byte("a")
-	if n := testing.AllocsPerRun(100, func() { v.Of(known) }); n != 0 {
-		t.Errorf("a known value costs %v allocations", n)
-	}
-}

@@ -167,6 +167,9 @@ func parseEventID(id string) (*streampb.Cursor, error) {
 		return nil, fmt.Errorf("event id %q", id)
 	}
 	cur := &streampb.Cursor{StreamId: stream}
+	if positions == "" {
+		return cur, nil // no broker has told yet where any partition is
+	}
 	for position := range strings.SplitSeq(positions, ",") {
 		var p, epoch int32
 		var o int64
